@@ -1,1 +1,5 @@
-//! x
+//! The kit.
+
+pub mod document_store;
+pub mod event_log;
+pub mod money;
