@@ -21,7 +21,7 @@ use crate::watchdog::Watchdog;
 const CACHED: &str = "kafka-4.1.0";
 
 /// What Maven is to fetch. Without an SLF4J binding, a fatal error at start would be told nowhere.
-const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+const POM: &str = r#"<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>engines</groupId>
   <artifactId>kafka</artifactId>
