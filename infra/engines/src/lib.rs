@@ -1,1 +1,289 @@
-//! x
+//! Real Apache Kafka and MongoDB on this machine, without Docker: by one command
+//! (`cargo run -p engines`) and, for tests, by [`for_tests()`] or [`start`]. On Linux; on macOS with a
+//! `mongod` of one's own on the PATH.
+//!
+//! The promise: whatever is started here is ended here, however its starter goes. A process that is
+//! stopped, panics, exits or is killed with SIGKILL leaves no engine behind (the how is in `watchdog`).
+//!
+//! # Code map
+//! - this file: [`Engine`], [`EngineSettings`], [`Engines`], [`start`]
+//! - `for_tests`: what a test calls; one pair of engines per test process
+//! - `error`: every way in which a start fails, worded for whoever has to act on it
+//! - `instance`: one engine: launched, ready, killed, started again
+//! - `kafka`, `mongo`: how each is fetched, configured and recognised as ready
+//! - `docker`: the same two as containers, where Docker is there and the tools are not
+//! - `process`, `watchdog`: processes in groups of their own, and who ends them if we cannot
+//! - `tools`, `download`, `place`, `ports`: what is needed, cached, where it lies, where it listens
+//!
+//! # Deliberately absent
+//! No engine outlives its starter, so there is nothing like `start` today and `stop` tomorrow. No
+//! "port open" counts as ready: Kafka has answered a metadata request with its broker in it, and
+//! MongoDB is writable. Nothing listens on anything but the loopback address.
+
+mod docker;
+mod download;
+mod error;
+mod for_tests;
+mod instance;
+mod kafka;
+mod mongo;
+mod place;
+mod ports;
+mod process;
+mod tools;
+mod watchdog;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread;
+
+pub use error::{MissingTool, StartError};
+pub use for_tests::{Shared, for_tests};
+
+use instance::{Instance, Means};
+use place::Place;
+use watchdog::Watchdog;
+
+/// One of the two engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Apache Kafka 4.1.0: one node that is broker and controller.
+    Kafka,
+    /// MongoDB: a replica set of one, `rs0`.
+    Mongo,
+}
+
+impl Engine {
+    /// Both, in the order in which they are printed.
+    pub const ALL: [Self; 2] = [Self::Kafka, Self::Mongo];
+
+    /// The environment variable by which everything in this workspace finds the engine.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Kafka => "KAFKA_BROKERS",
+            Self::Mongo => "MONGODB_URI",
+        }
+    }
+
+    /// The name of its folder and log file.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Mongo => "mongo",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kafka => "Kafka",
+            Self::Mongo => "MongoDB",
+        })
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|engine| engine.word() == word)
+            .ok_or_else(|| "expected `kafka` or `mongo`".to_owned())
+    }
+}
+
+/// What to start, where, and what becomes of the data.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Data and logs lie under `target/engines/<name>`; one starter at a time may use a name.
+    pub name: String,
+    /// Port of the Kafka broker; 0 for a free one.
+    pub kafka_port: u16,
+    /// Port of `mongod`; 0 for a free one.
+    pub mongo_port: u16,
+    /// Removes the data of an earlier run first. Otherwise the engines continue with it, on
+    /// whatever ports they get this time.
+    pub fresh: bool,
+    /// Removes data and logs at the end, and for speed ends the engines without a farewell.
+    pub throw_away: bool,
+    /// Starts only this one of the two.
+    pub only: Option<Engine>,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            kafka_port: 0,
+            mongo_port: 0,
+            fresh: false,
+            throw_away: false,
+            only: None,
+        }
+    }
+}
+
+/// The running engines. They end when this is dropped, and when the process ends in any other way.
+pub struct Engines {
+    kafka: Option<Instance>,
+    mongo: Option<Instance>,
+    throw_away: bool,
+    place: Place,
+    watchdog: Arc<Watchdog>,
+}
+
+/// Starts the engines and returns when both are ready for use; downloads them the first time.
+///
+/// Blocks for three to five seconds, longer with a download. May be called from async code (it
+/// needs no runtime of the caller's and brings its own), but occupies the calling thread. Progress
+/// is told on standard error.
+pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
+    let wanted = Engine::ALL.map(|engine| settings.only.is_none_or(|only| only == engine).then_some(engine));
+    let means = tools::means(wanted.into_iter().flatten())?;
+
+    let place = Place::open(&settings.name)?;
+    let watchdog = Arc::new(Watchdog::start(&place, settings.throw_away)?);
+    for engine in wanted.into_iter().flatten() {
+        place.prepare(engine, settings.fresh)?;
+    }
+
+    // Side by side: fetching and starting the one takes as long as the other.
+    let begin = |engine: Engine, port| {
+        let means: Means = means[engine as usize];
+        let (place, watchdog) = (&place, &watchdog);
+        move || Instance::start(engine, port, means, place, watchdog)
+    };
+    let (kafka, mongo) = thread::scope(|scope| {
+        let kafka = wanted[0].map(|engine| scope.spawn(begin(engine, settings.kafka_port)));
+        let mongo = wanted[1].map(|engine| scope.spawn(begin(engine, settings.mongo_port)));
+        (kafka.map(join), mongo.map(join))
+    });
+    Ok(Engines {
+        kafka: kafka.transpose()?,
+        mongo: mongo.transpose()?,
+        throw_away: settings.throw_away,
+        place,
+        watchdog,
+    })
+}
+
+fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
+    handle
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+impl Engines {
+    /// `host:port` of the Kafka broker.
+    ///
+    /// # Panics
+    /// If Kafka was left out by [`EngineSettings::only`].
+    pub fn kafka_brokers(&self) -> &str {
+        &self.instance(Engine::Kafka).address
+    }
+
+    /// The connection string of the replica set.
+    ///
+    /// # Panics
+    /// If MongoDB was left out by [`EngineSettings::only`].
+    pub fn mongodb_uri(&self) -> &str {
+        &self.instance(Engine::Mongo).address
+    }
+
+    /// `KAFKA_BROKERS` and `MONGODB_URI` with their values, as far as the engines were started.
+    pub fn variables(&self) -> Vec<(&'static str, &str)> {
+        self.instances()
+            .map(|i| (i.engine.variable(), i.address.as_str()))
+            .collect()
+    }
+
+    /// The folder of data and logs.
+    pub fn folder(&self) -> &Path {
+        &self.place.folder
+    }
+
+    /// The log file, which has the output of the engine and of what prepared it.
+    pub fn log(&self, engine: Engine) -> &Path {
+        &self.instance(engine).log
+    }
+
+    /// Process id of the engine; `None` while it is killed, or where it runs in a container.
+    pub fn pid(&self, engine: Engine) -> Option<u32> {
+        self.instance(engine).pid()
+    }
+
+    /// Ends the engine with SIGKILL and returns when it is gone. Data and port stay its own.
+    pub fn kill(&mut self, engine: Engine) {
+        self.instance_mut(engine).kill();
+    }
+
+    /// Starts the engine again on the same port and data and returns when it is ready; one that
+    /// still runs is killed first.
+    pub fn restart(&mut self, engine: Engine) -> Result<(), StartError> {
+        let watchdog = Arc::clone(&self.watchdog);
+        self.instance_mut(engine).restart(&watchdog)
+    }
+
+    /// Freezes the engine with SIGSTOP: connections stay open, nothing answers.
+    pub fn pause(&mut self, engine: Engine) {
+        self.instance_mut(engine).pause();
+    }
+
+    /// Lets a paused engine continue.
+    pub fn resume(&mut self, engine: Engine) {
+        self.instance_mut(engine).resume();
+    }
+
+    /// An engine that has ended although nobody asked it to.
+    pub fn lost(&mut self) -> Option<Engine> {
+        self.kafka
+            .iter_mut()
+            .chain(&mut self.mongo)
+            .find_map(|i| i.lost().then_some(i.engine))
+    }
+
+    /// Ends both: SIGTERM, and SIGKILL where that was not enough after ten seconds. The same as a
+    /// drop, said aloud.
+    pub fn stop(self) {}
+
+    fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.kafka.iter().chain(&self.mongo)
+    }
+
+    fn instance(&self, engine: Engine) -> &Instance {
+        match engine {
+            Engine::Kafka => self.kafka.as_ref().expect("Kafka was left out by `only`"),
+            Engine::Mongo => self.mongo.as_ref().expect("MongoDB was left out by `only`"),
+        }
+    }
+
+    fn instance_mut(&mut self, engine: Engine) -> &mut Instance {
+        match engine {
+            Engine::Kafka => self.kafka.as_mut().expect("Kafka was left out by `only`"),
+            Engine::Mongo => self.mongo.as_mut().expect("MongoDB was left out by `only`"),
+        }
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for instance in self.kafka.iter_mut().chain(&mut self.mongo) {
+                let throw_away = self.throw_away;
+                scope.spawn(move || {
+                    if throw_away {
+                        instance.kill()
+                    } else {
+                        instance.stop()
+                    }
+                });
+            }
+        });
+        // Removes the folder where it is to be thrown away, and with it the lock on the name.
+        self.watchdog.dismiss();
+    }
+}

@@ -20,6 +20,9 @@ use uuid::Uuid;
 
 pub mod embedded;
 pub mod mongo;
+mod typed;
+
+pub use typed::{Document, Stored, decode, encode, id, key, outbox};
 
 /// A collection and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

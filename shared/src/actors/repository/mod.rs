@@ -1,0 +1,440 @@
+//! The actor that alone owns the database and commits in groups.
+//!
+//! Commands that arrive while a commit is under way wait together; the next round takes all of
+//! them. No timer: an idle system commits at once, a busy one in batches. At most
+//! [`ROUNDS_IN_FLIGHT`] rounds at a time, never two over the same document, so commands on a
+//! document are decided in the order in which they arrived.
+//!
+//! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
+//! the database is away, commands wait in their order; those from requests give up at their deadline.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    actors::essential::{Drain, Essential},
+    contracts::EventId,
+    document_store::{
+        CollectionSettings, Document, DocumentKey, DocumentStore, Mark, Query, StoreError, decode, id, outbox,
+    },
+    environment::Timestamp,
+};
+
+mod command;
+mod outbox_ledger;
+mod round;
+mod workspace;
+
+use command::{Pending, Task};
+pub use command::{Command, Execute};
+use outbox_ledger::OutboxLedger;
+use round::{Aftermath, HandOver, Tools};
+pub use workspace::{Change, Copies, CopiesOf, Workspace};
+
+/// Rounds at a time: while one waits for the disk the next is already decided. More gain nothing.
+const ROUNDS_IN_FLIGHT: usize = 2;
+/// Commands in a round: past a few hundred the database does not get faster by larger ones.
+const COMMANDS_IN_A_ROUND: usize = 256;
+/// How far a round looks for commands whose documents are free.
+const LOOK_AHEAD: usize = 2048;
+/// How often outboxes are looked for that nobody empties.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// Younger events are left to the process that announced them, which is most likely publishing them.
+const SWEEP_AGE: Duration = Duration::from_secs(2);
+/// Documents that a sweep takes on at a time.
+const SWEEP_LIMIT: usize = 500;
+
+/// Why a command has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepositoryError {
+    /// The database is away; nothing was changed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The database did not answer in time: what was asked may have happened.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+    /// A document cannot be read; somebody has to act.
+    #[error("{0}")]
+    Unfit(String),
+    /// The rules panicked: a bug.
+    #[error("deciding failed: {0}")]
+    Panicked(String),
+}
+
+impl From<StoreError> for RepositoryError {
+    fn from(error: StoreError) -> RepositoryError {
+        let text = error.to_string();
+        match error {
+            StoreError::Unavailable(_) => RepositoryError::Unavailable(text),
+            StoreError::OutcomeUnknown(_) => RepositoryError::OutcomeUnknown(text),
+            StoreError::Unfit(_) => RepositoryError::Unfit(text),
+        }
+    }
+}
+
+/// The actor. `W` are the service's documents.
+pub struct RepositoryActor<W: Workspace> {
+    tools: Tools,
+    collections: &'static [CollectionSettings],
+    /// Set by [`Begin`].
+    prepared: bool,
+    waiting: VecDeque<Box<dyn Task<W>>>,
+    /// Documents of rounds in flight.
+    busy: BTreeSet<DocumentKey>,
+    rounds: usize,
+    marks: Vec<Mark>,
+    marking: bool,
+    sweeping: bool,
+    draining: Vec<oneshot::Sender<()>>,
+    _essential: Essential,
+}
+
+/// What a [`RepositoryActor`] is made of.
+pub struct RepositorySettings {
+    /// The database.
+    pub store: Arc<dyn DocumentStore>,
+    /// Its collections.
+    pub collections: &'static [CollectionSettings],
+    /// Who publishes.
+    pub publisher: actix::Recipient<super::publisher::Publish>,
+    /// Clock, ids, chance.
+    pub environment: crate::environment::Environment,
+    /// Where rounds are counted.
+    pub metrics: crate::metrics::Metrics,
+    /// Ends the process when the actor dies.
+    pub essential: Essential,
+}
+
+/// The database is prepared: commands are taken and outboxes swept from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Begin;
+
+/// Reads a document.
+#[derive(Message)]
+#[rtype(result = "Result<Option<D>, RepositoryError>")]
+pub struct Find<D: Document> {
+    id: uuid::Uuid,
+    _type: std::marker::PhantomData<fn() -> D>,
+}
+
+impl<D: Document> Find<D> {
+    /// The document of this id.
+    pub fn new(id: impl Into<uuid::Uuid>) -> Find<D> {
+        Find { id: id.into(), _type: std::marker::PhantomData }
+    }
+}
+
+/// Reads a page of documents.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<D>, RepositoryError>")]
+pub struct List<D: Document> {
+    query: Query,
+    _type: std::marker::PhantomData<fn() -> D>,
+}
+
+impl<D: Document> List<D> {
+    /// The documents that the query finds.
+    pub fn new(query: Query) -> List<D> {
+        List { query, _type: std::marker::PhantomData }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RoundDone {
+    documents: Vec<DocumentKey>,
+    aftermath: Aftermath,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Arrived {
+    hand_over: HandOver,
+    confirmed: bool,
+}
+
+impl<W: Workspace> RepositoryActor<W> {
+    /// An actor that waits for [`Begin`].
+    pub fn new(settings: RepositorySettings) -> RepositoryActor<W> {
+        let RepositorySettings { store, collections, publisher, environment, metrics, essential } = settings;
+        let ledger = Rc::new(RefCell::new(OutboxLedger::default()));
+        RepositoryActor {
+            tools: Tools { store, publisher, ledger, environment, metrics },
+            collections,
+            prepared: false,
+            waiting: VecDeque::new(),
+            busy: BTreeSet::new(),
+            rounds: 0,
+            marks: Vec::new(),
+            marking: false,
+            sweeping: false,
+            draining: Vec::new(),
+            _essential: essential,
+        }
+    }
+}
+
+impl<W: Workspace> Actor for RepositoryActor<W> {
+    type Context = Context<Self>;
+}
+
+impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, _: Begin, ctx: &mut Context<Self>) {
+        if !self.prepared {
+            self.prepared = true;
+            self.start_rounds(ctx);
+            self.sweep(ctx);
+            ctx.run_interval(SWEEP_EVERY, Self::sweep);
+        }
+    }
+}
+
+impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
+    type Result = ResponseFuture<Result<C::Reply, RepositoryError>>;
+
+    fn handle(&mut self, mut message: Execute<C>, ctx: &mut Context<Self>) -> Self::Result {
+        let (asker, answer) = oneshot::channel();
+        let accepted = message.accepted.take();
+        if !self.prepared && message.deadline.is_some() {
+            return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
+        }
+        self.waiting.push_back(Box::new(Pending::new(message, asker)));
+        if let Some(accepted) = accepted {
+            let _ = accepted.send(());
+        }
+        self.start_rounds(ctx);
+        let unknown = || RepositoryError::OutcomeUnknown("the service is stopping".into());
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unknown())) })
+    }
+}
+
+impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<Option<D>, RepositoryError>>;
+
+    fn handle(&mut self, Find { id, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
+        let store = self.tools.store.clone();
+        Box::pin(async move {
+            let found = store.find(D::COLLECTION.name, vec![id]).await?;
+            let document = found.first().map(|raw| decode::<D>(raw)).transpose()?;
+            Ok(document.map(|stored| stored.document))
+        })
+    }
+}
+
+impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
+
+    fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
+        let store = self.tools.store.clone();
+        Box::pin(async move {
+            let found = store.list(query).await?;
+            let documents = found.iter().map(|raw| decode::<D>(raw).map(|stored| stored.document));
+            Ok(documents.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, RoundDone { documents, aftermath }: RoundDone, ctx: &mut Context<Self>) {
+        self.rounds -= 1;
+        for key in documents {
+            self.busy.remove(&key);
+        }
+        self.start_rounds(ctx);
+        self.follow_up(aftermath, ctx);
+        self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, Arrived { hand_over, confirmed }: Arrived, ctx: &mut Context<Self>) {
+        {
+            let mut ledger = self.tools.ledger.borrow_mut();
+            for (key, events) in &hand_over.events {
+                if confirmed {
+                    self.marks.extend(ledger.confirmed(*key, events));
+                } else {
+                    ledger.lost(*key, events);
+                }
+            }
+        }
+        self.set_marks(ctx);
+        self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> Self::Result {
+        let (told, drained) = oneshot::channel();
+        self.draining.push(told);
+        self.answer_drain();
+        Box::pin(async move {
+            let _ = drained.await;
+        })
+    }
+}
+
+impl<W: Workspace> RepositoryActor<W> {
+    fn start_rounds(&mut self, ctx: &mut Context<Self>) {
+        while self.prepared && self.rounds < ROUNDS_IN_FLIGHT {
+            let tasks = self.next_tasks();
+            if tasks.is_empty() {
+                return;
+            }
+            let documents: Vec<_> = tasks.iter().flat_map(|task| task.documents()).copied().collect();
+            self.busy.extend(&documents);
+            self.rounds += 1;
+            let (tools, this) = (self.tools.clone(), ctx.address());
+            // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
+            actix::spawn(async move {
+                let aftermath = round::run(tools, tasks).await;
+                this.do_send(RoundDone { documents, aftermath });
+            });
+        }
+    }
+
+    /// The commands that wait, in their order, without those whose documents are busy or stand
+    /// behind such a one.
+    fn next_tasks(&mut self) -> Vec<Box<dyn Task<W>>> {
+        let now = Instant::now();
+        let mut blocked = self.busy.clone();
+        let mut tasks: Vec<Box<dyn Task<W>>> = Vec::new();
+        let mut passed_over = VecDeque::new();
+        for _ in 0..LOOK_AHEAD {
+            if tasks.len() == COMMANDS_IN_A_ROUND {
+                break;
+            }
+            let Some(task) = self.waiting.pop_front() else { break };
+            if task.is_expired(now) {
+                task.fail(RepositoryError::Unavailable("the service is too busy".into()));
+            } else if task.documents().iter().any(|key| blocked.contains(key)) {
+                blocked.extend(task.documents());
+                passed_over.push_back(task);
+            } else {
+                tasks.push(task);
+            }
+        }
+        while let Some(task) = passed_over.pop_back() {
+            self.waiting.push_front(task);
+        }
+        tasks
+    }
+
+    fn follow_up(&mut self, aftermath: Aftermath, ctx: &mut Context<Self>) {
+        for mut hand_over in aftermath.handed_over {
+            let this = ctx.address();
+            actix::spawn(async move {
+                let confirmed = (&mut hand_over.confirmed).await.is_ok();
+                hand_over.permits.clear();
+                this.do_send(Arrived { hand_over, confirmed });
+            });
+        }
+        self.marks.extend(aftermath.marks);
+        self.set_marks(ctx);
+    }
+
+    /// Marks what is known to be published: all that has gathered while the last marks were set.
+    fn set_marks(&mut self, ctx: &mut Context<Self>) {
+        if self.marking || self.marks.is_empty() {
+            return;
+        }
+        self.marking = true;
+        let marks = std::mem::take(&mut self.marks);
+        let store = self.tools.store.clone();
+        let set = async move {
+            if let Err(error) = store.mark_published(marks.clone()).await {
+                // The sweep finds the documents and publishes their events again.
+                log::warn!(target: "RepositoryActor", documents = marks.len(); "marks are not set: {error}");
+            }
+            marks
+        };
+        let marked = set.into_actor(self).map(|marks, actor, ctx| {
+            actor.marking = false;
+            marks.into_iter().for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
+            actor.set_marks(ctx);
+            actor.answer_drain();
+        });
+        ctx.spawn(marked);
+    }
+
+    /// Looks for events that nobody is publishing: a crash left them, here or in another instance.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.sweeping, true) {
+            return;
+        }
+        let store = self.tools.store.clone();
+        let collections = self.collections;
+        let look = async move {
+            let mut found = Vec::new();
+            for collection in collections {
+                for raw in store.unpublished(collection.name, SWEEP_LIMIT).await? {
+                    let key = DocumentKey { collection: collection.name, id: id(&raw)? };
+                    let (version, events) = outbox(&raw)?;
+                    found.push((key, version, events));
+                }
+            }
+            Ok::<_, StoreError>(found)
+        };
+        let swept = look.into_actor(self).map(|found, actor, ctx| {
+            actor.sweeping = false;
+            match found {
+                Ok(found) => actor.hand_over_left_behind(found, ctx),
+                Err(error) => log::warn!(target: "RepositoryActor"; "the sweep failed: {error}"),
+            }
+        });
+        ctx.spawn(swept);
+    }
+
+    fn hand_over_left_behind(
+        &mut self,
+        found: Vec<(DocumentKey, i64, Vec<crate::envelope::OutboxEvent>)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let old = Timestamp(self.tools.environment.now().0 - SWEEP_AGE.as_millis() as i64);
+        let mut ids: std::collections::BTreeMap<DocumentKey, Vec<EventId>> = Default::default();
+        let mut events = Vec::new();
+        for (key, version, outbox) in found {
+            if self.busy.contains(&key) || outbox.iter().any(|event| event.time > old) {
+                continue;
+            }
+            let found = self.tools.ledger.borrow_mut().found(key, version, outbox);
+            self.marks.extend(found.mark);
+            if !found.hand_over.is_empty() {
+                ids.insert(key, found.hand_over.iter().map(|event| event.id).collect());
+                events.extend(found.hand_over);
+            }
+        }
+        if !events.is_empty() {
+            log::info!(target: "RepositoryActor", events = events.len(); "publishing what was left behind");
+            let (told, confirmed) = oneshot::channel();
+            self.tools.publisher.do_send(super::publisher::Publish { events, confirmed: told });
+            let handed_over = vec![HandOver { events: ids, confirmed, permits: Vec::new() }];
+            self.follow_up(Aftermath { handed_over, marks: Vec::new() }, ctx);
+        }
+    }
+
+    /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.
+    fn answer_drain(&mut self) {
+        let quiet = self.rounds == 0 && !self.marking && self.tools.ledger.borrow().is_empty();
+        if quiet && (self.waiting.is_empty() || !self.prepared) {
+            self.draining.drain(..).for_each(|told| drop(told.send(())));
+        }
+    }
+}

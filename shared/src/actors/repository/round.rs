@@ -1,0 +1,218 @@
+//! One round of the group commit: read, decide, write, hand over, answer.
+//!
+//! Promise: a command is answered only when everything it decided is durable, and its events are
+//! handed over before it is answered. A round that cannot reach the database keeps its commands, in
+//! their order, until it can; only those with a deadline give up.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::Recipient;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
+
+use super::{
+    RepositoryError, Workspace,
+    command::Task,
+    outbox_ledger::OutboxLedger,
+    workspace::Change,
+};
+use crate::{
+    actors::publisher::Publish,
+    contracts::EventId,
+    document_store::{Commit, DocumentKey, DocumentStore, Mark, Outcome, StoreError, id},
+    environment::Environment,
+    metrics::Metrics,
+};
+
+/// First pause after a failure; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A command from a request whose documents others keep changing is given up after so many tries.
+const MAX_CONFLICTS: u32 = 20;
+
+/// What a round works with.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub store: Arc<dyn DocumentStore>,
+    pub publisher: Recipient<Publish>,
+    pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub environment: Environment,
+    pub metrics: Metrics,
+}
+
+/// What is to be awaited after a round.
+#[derive(Default)]
+pub(super) struct Aftermath {
+    /// Events handed over.
+    pub handed_over: Vec<HandOver>,
+    /// Documents to mark.
+    pub marks: Vec<Mark>,
+}
+
+/// Events on their way into the log.
+pub(super) struct HandOver {
+    pub events: BTreeMap<DocumentKey, Vec<EventId>>,
+    pub confirmed: oneshot::Receiver<()>,
+    /// Given back when they have arrived.
+    pub permits: Vec<OwnedSemaphorePermit>,
+}
+
+pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<W>>>) -> Aftermath {
+    let mut aftermath = Aftermath::default();
+    let mut failures = 0;
+    let mut conflicts = 0;
+    while !tasks.is_empty() {
+        match attempt(&tools, &mut tasks, &mut aftermath).await {
+            Ok(()) => {
+                conflicts += 1;
+                if conflicts >= MAX_CONFLICTS {
+                    let error = || RepositoryError::Unavailable("its documents keep changing".into());
+                    give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
+                }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    log::warn!(target: "RepositoryActor", commands = tasks.len(); "waiting for the database: {error}");
+                }
+                failures += 1;
+                let now = Instant::now();
+                give_up(&mut tasks, |task| task.is_expired(now), || RepositoryError::from(error.clone()));
+            }
+        }
+        if !tasks.is_empty() {
+            let pause = FIRST_PAUSE.saturating_mul(1 << (failures + conflicts).min(16)).min(LONGEST_PAUSE);
+            tokio::time::sleep(tools.environment.jitter(pause)).await;
+        }
+    }
+    aftermath
+}
+
+fn give_up<W>(
+    tasks: &mut Vec<Box<dyn Task<W>>>,
+    which: impl Fn(&dyn Task<W>) -> bool,
+    error: impl Fn() -> RepositoryError,
+) {
+    for task in tasks.extract_if(.., |task| which(&**task)) {
+        task.fail(error());
+    }
+}
+
+/// One try. Tasks that are through are taken out; those left met a conflict and are decided again.
+async fn attempt<W: Workspace>(
+    tools: &Tools,
+    tasks: &mut Vec<Box<dyn Task<W>>>,
+    aftermath: &mut Aftermath,
+) -> Result<(), StoreError> {
+    let mut workspace = W::default();
+    let unreadable = load(tools, tasks, &mut workspace).await?;
+    let touches = |task: &dyn Task<W>, keys: &BTreeSet<DocumentKey>| {
+        task.documents().iter().any(|key| keys.contains(key))
+    };
+    for (key, error) in &unreadable {
+        log::error!(target: "RepositoryActor", document:% = key.id, collection = key.collection; "{error}");
+        give_up(tasks, |task| task.documents().contains(key), || RepositoryError::from(error.clone()));
+    }
+
+    let now = tools.environment.now();
+    for mut task in std::mem::take(tasks) {
+        match task.decide(&mut workspace, now) {
+            Ok(()) => tasks.push(task),
+            Err(error) => task.fail(error),
+        }
+    }
+
+    let commit_id = tools.environment.new_id();
+    let mut changes = Vec::new();
+    for copies in workspace.collections() {
+        changes.extend(copies.changes(commit_id)?);
+    }
+    let conflicting = write::<W>(tools, commit_id, &changes).await?;
+    tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
+    changes.retain(|change| !conflicting.contains(&change.write.key));
+
+    let mut through: Vec<_> = tasks.extract_if(.., |task| !touches(&**task, &conflicting)).collect();
+    let (events, confirmed) = hand_over(tools, changes, aftermath);
+    let permits = through.drain(..).filter_map(Task::succeed).collect();
+    if let Some(confirmed) = confirmed {
+        aftermath.handed_over.push(HandOver { events, confirmed, permits });
+    }
+    Ok(())
+}
+
+/// Reads every document that the tasks touch, one query for each collection.
+async fn load<W: Workspace>(
+    tools: &Tools,
+    tasks: &[Box<dyn Task<W>>],
+    workspace: &mut W,
+) -> Result<Vec<(DocumentKey, StoreError)>, StoreError> {
+    let mut wanted: BTreeMap<&'static str, BTreeSet<uuid::Uuid>> = BTreeMap::new();
+    for key in tasks.iter().flat_map(|task| task.documents()) {
+        wanted.entry(key.collection).or_default().insert(key.id);
+    }
+    let queries = wanted.into_iter().map(|(collection, ids)| async move {
+        let found = tools.store.find(collection, ids.into_iter().collect()).await?;
+        Ok::<_, StoreError>((collection, found))
+    });
+    let found: BTreeMap<_, _> = futures_util::future::try_join_all(queries).await?.into_iter().collect();
+    let ledger = tools.ledger.borrow();
+    let mut unreadable = Vec::new();
+    for copies in workspace.collections() {
+        let collection = copies.collection();
+        for raw in found.get(collection).into_iter().flatten() {
+            if let Err(error) = copies.load(raw, &ledger) {
+                unreadable.push((DocumentKey { collection, id: id(raw)? }, error));
+            }
+        }
+    }
+    Ok(unreadable)
+}
+
+/// Writes the changes; the documents that somebody else has changed meanwhile.
+async fn write<W: Workspace>(
+    tools: &Tools,
+    commit_id: uuid::Uuid,
+    changes: &[Change],
+) -> Result<BTreeSet<DocumentKey>, StoreError> {
+    if changes.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let writes = changes.iter().map(|change| change.write.clone()).collect();
+    let outcomes = tools.store.commit(Commit { id: commit_id, atomic: W::ATOMIC, writes }).await?;
+    let conflicts = changes.iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Conflict);
+    Ok(conflicts.map(|(change, _)| change.write.key).collect())
+}
+
+/// Hands the events of written documents over to the publisher.
+fn hand_over(
+    tools: &Tools,
+    changes: Vec<Change>,
+    aftermath: &mut Aftermath,
+) -> (BTreeMap<DocumentKey, Vec<EventId>>, Option<oneshot::Receiver<()>>) {
+    let mut ledger = tools.ledger.borrow_mut();
+    let mut ids = BTreeMap::new();
+    let mut events = Vec::new();
+    for Change { write, version, outbox } in changes {
+        let found = ledger.found(write.key, version, outbox);
+        aftermath.marks.extend(found.mark);
+        if !found.hand_over.is_empty() {
+            ids.insert(write.key, found.hand_over.iter().map(|event| event.id).collect());
+            events.extend(found.hand_over);
+        }
+    }
+    if events.is_empty() {
+        return (ids, None);
+    }
+    let (told, confirmed) = oneshot::channel();
+    // Were the publisher gone, `told` would be dropped and the sweep would find the events.
+    tools.publisher.do_send(Publish { events, confirmed: told });
+    (ids, Some(confirmed))
+}

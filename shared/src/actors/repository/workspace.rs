@@ -1,0 +1,122 @@
+//! The in-memory copies of the documents of one round.
+//!
+//! Commands are decided on these, one after the other, later ones seeing what earlier ones did;
+//! what has changed is written once at the end.
+
+use std::collections::BTreeMap;
+
+use mongodb::bson::RawDocumentBuf;
+use uuid::Uuid;
+
+use crate::{
+    document_store::{Document, DocumentKey, StoreError, Write, decode, encode, key},
+    envelope::OutboxEvent,
+};
+
+use super::outbox_ledger::OutboxLedger;
+
+/// The collections of a service, as the copies that a round works on.
+pub trait Workspace: Default + 'static {
+    /// Whether what a round changes has to be written all or nothing. Without, each document stands
+    /// for itself, which needs no transaction.
+    const ATOMIC: bool;
+    /// Its collections.
+    fn collections(&mut self) -> Vec<&mut dyn Copies>;
+}
+
+/// The copies of the documents of one collection, whatever their type.
+pub trait Copies {
+    /// Its name.
+    fn collection(&self) -> &'static str;
+    /// Takes a document as it was read. Its outbox entries that are published already are dropped.
+    fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError>;
+    /// What has to be written.
+    fn changes(&self, commit_id: Uuid) -> Result<Vec<Change>, StoreError>;
+}
+
+/// A document that a round has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// How it is written.
+    pub write: Write,
+    /// The version it then has.
+    pub version: i64,
+    /// The events in its outbox then, oldest first.
+    pub outbox: Vec<OutboxEvent>,
+}
+
+/// The copies of documents of one type.
+pub struct CopiesOf<D> {
+    copies: BTreeMap<Uuid, Copy<D>>,
+}
+
+struct Copy<D> {
+    /// As it was read; `None` where there was none.
+    version: Option<i64>,
+    document: D,
+    outbox: Vec<OutboxEvent>,
+    changed: bool,
+}
+
+impl<D> Default for CopiesOf<D> {
+    fn default() -> Self {
+        CopiesOf { copies: BTreeMap::new() }
+    }
+}
+
+impl<D: Document> CopiesOf<D> {
+    /// The document, if there is one by now.
+    pub fn get(&self, id: impl Into<Uuid>) -> Option<&D> {
+        self.copies.get(&id.into()).map(|copy| &copy.document)
+    }
+
+    /// The version that the document will have if it is put (once more).
+    pub fn next_version(&self, id: impl Into<Uuid>) -> i64 {
+        self.copies.get(&id.into()).and_then(|copy| copy.version).unwrap_or(0) + 1
+    }
+
+    /// Inserts or replaces a document and announces `events`.
+    pub fn put(&mut self, document: D, events: impl IntoIterator<Item = OutboxEvent>) {
+        match self.copies.entry(document.id()) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let copy = entry.get_mut();
+                copy.document = document;
+                copy.outbox.extend(events);
+                copy.changed = true;
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let outbox = events.into_iter().collect();
+                entry.insert(Copy { version: None, document, outbox, changed: true });
+            }
+        }
+    }
+}
+
+impl<D: Document> Copies for CopiesOf<D> {
+    fn collection(&self) -> &'static str {
+        D::COLLECTION.name
+    }
+
+    fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError> {
+        let stored = decode::<D>(raw)?;
+        let id = stored.document.id();
+        let outbox = ledger.unpublished(key::<D>(id), stored.outbox);
+        let copy =
+            Copy { version: Some(stored.version), document: stored.document, outbox, changed: false };
+        self.copies.insert(id, copy);
+        Ok(())
+    }
+
+    fn changes(&self, commit_id: Uuid) -> Result<Vec<Change>, StoreError> {
+        let changed = self.copies.iter().filter(|(_, copy)| copy.changed);
+        let change = |(id, copy): (&Uuid, &Copy<D>)| {
+            let version = copy.version.unwrap_or(0) + 1;
+            let document = encode(&copy.document, version, commit_id, &copy.outbox)
+                .map_err(|error| StoreError::Unfit(format!("a document cannot be written: {error}")))?;
+            let key = DocumentKey { collection: D::COLLECTION.name, id: *id };
+            let write = Write { key, expected_version: copy.version, document };
+            Ok(Change { write, version, outbox: copy.outbox.clone() })
+        };
+        changed.map(change).collect()
+    }
+}

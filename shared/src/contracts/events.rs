@@ -1,0 +1,318 @@
+//! The events on the topic: what each says, read tolerantly and written exactly.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::ids::{CancelReason, CustomerId, OrderId, Refusal};
+use crate::{
+    json::{Amount, DisplayName, FieldError, FieldType, Fields, Limit, Malformed},
+    money::Money,
+};
+
+/// What an event says. Its JSON (`eventData`) is written by [`Serialize`]: field names and order
+/// are the contract, held by golden files.
+pub trait Event: Serialize + Send + Sized + 'static {
+    /// Its name on the wire.
+    const NAME: &'static str;
+    /// Reads `eventData`: names in any case, unknown fields ignored, missing extras tolerated.
+    fn read(fields: Fields<'_>) -> Result<Self, Vec<FieldError>>;
+    /// Whom it is about, where a record says so; the key of the records we write.
+    fn customer_id(&self) -> Option<CustomerId>;
+    /// The order it is about, if any.
+    fn order_id(&self) -> Option<OrderId> {
+        None
+    }
+}
+
+/// Why `eventData` is not the event that its name promises.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// No JSON object.
+    #[error("eventData {0}")]
+    Malformed(#[from] Malformed),
+    /// An object with wrong fields.
+    #[error("eventData: {}", list(.0))]
+    Fields(Vec<FieldError>),
+}
+
+fn list(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Reads the event of a type from its `eventData`.
+pub fn read<E: Event>(data: &str) -> Result<E, EventError> {
+    E::read(Fields::parse(data.as_bytes())?).map_err(EventError::Fields)
+}
+
+/// A customer exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerCreated {
+    /// The customer.
+    pub id: CustomerId,
+    /// What people call it.
+    pub name: String,
+    /// Credit granted, zero or more.
+    pub credit_limit: Money,
+}
+
+impl Event for CustomerCreated {
+    const NAME: &'static str = "CustomerCreated";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let id = fields.required::<CustomerId>("id");
+        let name = fields.required::<DisplayName>("name");
+        let credit_limit = fields.required::<Limit>("creditLimit");
+        match (id, name, credit_limit) {
+            (Some(id), Some(name), Some(credit_limit)) => Ok(CustomerCreated { id, name, credit_limit }),
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        Some(self.id)
+    }
+}
+
+/// A customer's credit limit is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreditLimitChanged {
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// Credit granted from now on, zero or more.
+    pub credit_limit: Money,
+}
+
+impl Event for CreditLimitChanged {
+    const NAME: &'static str = "CreditLimitChanged";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let customer_id = fields.required::<CustomerId>("customerId");
+        let credit_limit = fields.required::<Limit>("creditLimit");
+        match (customer_id, credit_limit) {
+            (Some(customer_id), Some(credit_limit)) => Ok(CreditLimitChanged { customer_id, credit_limit }),
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        Some(self.customer_id)
+    }
+}
+
+/// The status of an order, as the number that the C# services exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrderStatus {
+    /// Announced, not yet validated: 0.
+    Created,
+    /// Validated: 1. Final.
+    Shipped,
+    /// Refused, or called off: 2. Final.
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [OrderStatus; 3] = [OrderStatus::Created, OrderStatus::Shipped, OrderStatus::Cancelled];
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        match self {
+            OrderStatus::Created => 0,
+            OrderStatus::Shipped => 1,
+            OrderStatus::Cancelled => 2,
+        }
+    }
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OrderStatus::Created => "Created",
+            OrderStatus::Shipped => "Shipped",
+            OrderStatus::Cancelled => "Cancelled",
+        }
+    }
+
+    /// From its word in any case, or its number.
+    pub fn parse(text: &str) -> Option<OrderStatus> {
+        Self::ALL.into_iter().find(|status| {
+            status.as_str().eq_ignore_ascii_case(text) || status.number().to_string() == text
+        })
+    }
+
+    /// Whether it never changes again.
+    pub fn is_final(self) -> bool {
+        self != OrderStatus::Created
+    }
+}
+
+impl Serialize for OrderStatus {
+    /// The number.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i32(self.number())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for OrderStatus {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OrderStatus, D::Error> {
+        let number = i32::deserialize(deserializer)?;
+        let status = Self::ALL.into_iter().find(|status| status.number() == number);
+        status.ok_or_else(|| serde::de::Error::custom("an order status that is not 0, 1 or 2"))
+    }
+}
+
+impl FieldType for OrderStatus {
+    type Value = OrderStatus;
+    const EXPECTED: &'static str = "0 (created), 1 (shipped) or 2 (cancelled)";
+    fn read(value: &RawValue) -> Result<OrderStatus, String> {
+        let text = value.get().trim_matches('"');
+        OrderStatus::parse(text).ok_or_else(|| "is no order status".into())
+    }
+}
+
+/// An order exists and waits for its validation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderCreated {
+    /// The order.
+    pub id: OrderId,
+    /// Who ordered.
+    pub customer_id: CustomerId,
+    /// What it costs, more than nothing.
+    pub amount: Money,
+    /// Always [`OrderStatus::Created`] in what we write.
+    pub status: OrderStatus,
+}
+
+impl Event for OrderCreated {
+    const NAME: &'static str = "OrderCreated";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let id = fields.required::<OrderId>("id");
+        let customer_id = fields.required::<CustomerId>("customerId");
+        let amount = fields.required::<Amount>("amount");
+        let status = fields.optional::<OrderStatus>("status");
+        match (id, customer_id, amount, status) {
+            (Some(id), Some(customer_id), Some(amount), Some(status)) => {
+                Ok(OrderCreated { id, customer_id, amount, status: status.unwrap_or(OrderStatus::Created) })
+            }
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        Some(self.customer_id)
+    }
+    fn order_id(&self) -> Option<OrderId> {
+        Some(self.id)
+    }
+}
+
+/// Customers has decided whether there is credit for an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderValidated {
+    /// The order.
+    pub order_id: OrderId,
+    /// Whether credit is reserved for it.
+    pub is_valid: bool,
+    /// Who ordered. Ours; a C# writer leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// What it costs. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// Why it is not valid. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Refusal>,
+}
+
+impl Event for OrderValidated {
+    const NAME: &'static str = "OrderValidated";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let order_id = fields.required::<OrderId>("orderId");
+        let is_valid = fields.required::<bool>("isValid");
+        let customer_id = fields.optional::<CustomerId>("customerId");
+        let amount = fields.optional::<Amount>("amount");
+        let reason = fields.optional::<Refusal>("reason");
+        match (order_id, is_valid, customer_id, amount, reason) {
+            (Some(order_id), Some(is_valid), Some(customer_id), Some(amount), Some(reason)) => {
+                Ok(OrderValidated { order_id, is_valid, customer_id, amount, reason })
+            }
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        self.customer_id
+    }
+    fn order_id(&self) -> Option<OrderId> {
+        Some(self.order_id)
+    }
+}
+
+/// An order is on its way. Final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderShipped {
+    /// The order.
+    pub id: OrderId,
+    /// Who ordered. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// What it costs. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+}
+
+impl Event for OrderShipped {
+    const NAME: &'static str = "OrderShipped";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let id = fields.required::<OrderId>("id");
+        let customer_id = fields.optional::<CustomerId>("customerId");
+        let amount = fields.optional::<Amount>("amount");
+        match (id, customer_id, amount) {
+            (Some(id), Some(customer_id), Some(amount)) => Ok(OrderShipped { id, customer_id, amount }),
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        self.customer_id
+    }
+    fn order_id(&self) -> Option<OrderId> {
+        Some(self.id)
+    }
+}
+
+/// An order will not be shipped. Final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderCancelled {
+    /// The order.
+    pub id: OrderId,
+    /// Who ordered. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// What it would have cost. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// Why. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CancelReason>,
+}
+
+impl Event for OrderCancelled {
+    const NAME: &'static str = "OrderCancelled";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let id = fields.required::<OrderId>("id");
+        let customer_id = fields.optional::<CustomerId>("customerId");
+        let amount = fields.optional::<Amount>("amount");
+        let reason = fields.optional::<CancelReason>("reason");
+        match (id, customer_id, amount, reason) {
+            (Some(id), Some(customer_id), Some(amount), Some(reason)) => {
+                Ok(OrderCancelled { id, customer_id, amount, reason })
+            }
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn customer_id(&self) -> Option<CustomerId> {
+        self.customer_id
+    }
+    fn order_id(&self) -> Option<OrderId> {
+        Some(self.id)
+    }
+}

@@ -1,0 +1,19 @@
+//! What the services agree on: ids, words, events. The only part of the kit that knows of orders
+//! and customers.
+
+mod events;
+mod ids;
+
+pub use events::{
+    CreditLimitChanged, CustomerCreated, Event, EventError, OrderCancelled, OrderCreated, OrderShipped,
+    OrderStatus, OrderValidated, read,
+};
+pub use ids::{CancelReason, CustomerId, EventId, OrderId, Refusal};
+
+/// The topic that all services share, unless a setting says otherwise.
+pub const TOPIC: &str = "ReactiveMicroservices";
+
+/// The topic of what could not be handled, beside a topic.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letters")
+}

@@ -1,0 +1,276 @@
+//! An event between its outbox and the log: the record that carries it.
+//!
+//! The value is what the C# services read and write, a JSON object of two strings:
+//! `{"name": …, "eventData": …}`, the second being JSON again. Metadata travels beside it in headers,
+//! as the CloudEvents Kafka binding in binary mode. An event that is announced again gives the same
+//! record to the byte: everything in it was stored with the event.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    contracts::{CustomerId, Event, EventId, OrderId},
+    environment::Timestamp,
+    event_log::{ConsumedRecord, Header, Position, Record},
+    json::{FieldError, Fields, Malformed, Text},
+};
+
+/// What connects an event to what it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    /// The same for everything that one request set off.
+    pub correlation_id: String,
+    /// The event that was the cause; none where a request was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// An event with everything that will stand in its record. Lives in the `outbox` of the document
+/// that it announces until it is known to be in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxEvent {
+    /// Its id, a function of what it is about.
+    #[serde(rename = "_id")]
+    pub id: EventId,
+    /// Its name.
+    pub name: String,
+    /// Its content, as JSON.
+    pub data: String,
+    /// Whom it is about; the key of the record.
+    pub customer_id: CustomerId,
+    /// The order it is about, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+    /// When it happened.
+    pub time: Timestamp,
+    /// The service that says so.
+    pub source: String,
+    /// What it came from.
+    #[serde(flatten)]
+    pub context: Context,
+}
+
+impl OutboxEvent {
+    /// An event of the aggregate `of`, which reaches `version` by it. The event has to name its
+    /// customer.
+    pub fn new<E: Event>(
+        event: &E,
+        customer_id: CustomerId,
+        of: impl Into<Uuid>,
+        version: i64,
+        source: &str,
+        time: Timestamp,
+        context: &Context,
+    ) -> OutboxEvent {
+        let id = EventId::of(of, E::NAME, version);
+        OutboxEvent {
+            id,
+            name: E::NAME.to_owned(),
+            data: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
+            customer_id,
+            order_id: event.order_id(),
+            time,
+            source: source.to_owned(),
+            context: Context {
+                traceparent: context.traceparent.as_deref().map(|parent| child_span(parent, id)),
+                ..context.clone()
+            },
+        }
+    }
+
+    /// The record to publish.
+    pub fn record(&self, topic: &str) -> Record {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Value<'a> {
+            name: &'a str,
+            event_data: &'a str,
+        }
+        let value = Value { name: &self.name, event_data: &self.data };
+        let subject = self.order_id.map_or(self.customer_id.0, |order| order.0);
+        let mut headers = Vec::with_capacity(10);
+        let mut header = |name: &str, value: String| headers.push(text_header(name, value));
+        header("ce_specversion", "1.0".into());
+        header("ce_id", self.id.to_string());
+        header("ce_type", self.name.clone());
+        header("ce_source", format!("/{}", self.source));
+        header("ce_subject", subject.to_string());
+        header("ce_time", self.time.to_string());
+        header("ce_correlationid", self.context.correlation_id.clone());
+        if let Some(causation) = &self.context.causation_id {
+            header("ce_causationid", causation.clone());
+        }
+        if let Some(traceparent) = &self.context.traceparent {
+            header("traceparent", traceparent.clone());
+        }
+        header("content-type", "application/json".into());
+        Record {
+            topic: topic.to_owned(),
+            key: Some(self.customer_id.to_string().into_bytes()),
+            value: Some(serde_json::to_vec(&value).expect("two strings are always JSON")),
+            headers,
+        }
+    }
+}
+
+/// A header with a text.
+pub fn text_header(name: &str, value: impl Into<String>) -> Header {
+    Header { name: name.to_owned(), value: Some(value.into().into_bytes()) }
+}
+
+/// The trace goes on, with the event as the parent of what it causes.
+fn child_span(traceparent: &str, event: EventId) -> String {
+    let span: String = event.0.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    match traceparent.split('-').collect::<Vec<_>>()[..] {
+        [version, trace, _, flags] => format!("{version}-{trace}-{span}-{flags}"),
+        _ => traceparent.to_owned(),
+    }
+}
+
+/// An event as it was read from the log; its content not yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// `ce_id`, or `topic/partition/offset` where the writer gave none.
+    pub event_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its content, as JSON.
+    pub data: String,
+    /// Where it stood.
+    pub position: Position,
+    /// What it came from. A record without correlation is the begin of one.
+    pub correlation_id: String,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// Why a record is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// A record without a value.
+    #[error("the record has no value")]
+    Tombstone,
+    /// The value is no JSON object.
+    #[error("the value {0}")]
+    Malformed(#[from] Malformed),
+    /// The value lacks `name` or `eventData`.
+    #[error("the value: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Fields(Vec<FieldError>),
+}
+
+impl Received {
+    /// Reads the envelope: property names in any case, no key and no headers needed.
+    pub fn read(record: &ConsumedRecord) -> Result<Received, EnvelopeError> {
+        let mut fields = Fields::parse(record.value.as_deref().ok_or(EnvelopeError::Tombstone)?)?;
+        let name = fields.required::<Text>("name");
+        let data = fields.required::<Text>("eventData");
+        let (Some(name), Some(data)) = (name, data) else {
+            return Err(EnvelopeError::Fields(fields.into_errors()));
+        };
+        let event_id = header(record, "ce_id").unwrap_or_else(|| record.position.to_string());
+        Ok(Received {
+            correlation_id: header(record, "ce_correlationid").unwrap_or_else(|| event_id.clone()),
+            traceparent: header(record, "traceparent"),
+            event_id,
+            name,
+            data,
+            position: record.position.clone(),
+        })
+    }
+
+    /// The context of what this event causes.
+    pub fn context(&self) -> Context {
+        Context {
+            correlation_id: self.correlation_id.clone(),
+            causation_id: Some(self.event_id.clone()),
+            traceparent: self.traceparent.clone(),
+        }
+    }
+}
+
+/// The first header of that name, where it is a sane text: it will stand in log lines and documents.
+fn header(record: &ConsumedRecord, name: &str) -> Option<String> {
+    const MAX_LENGTH: usize = 256;
+    let value = record.headers.iter().find(|header| header.name == name)?.value.as_deref()?;
+    let text = str::from_utf8(value).ok()?;
+    let sane = !text.is_empty() && text.len() <= MAX_LENGTH && !text.chars().any(char::is_control);
+    sane.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        contracts::{OrderCreated, OrderStatus},
+        money::Money,
+    };
+
+    fn consumed(value: &str, headers: Vec<Header>) -> ConsumedRecord {
+        ConsumedRecord {
+            position: Position { topic: "t".into(), partition: 2, offset: 7 },
+            generation: 1,
+            key: None,
+            value: Some(value.as_bytes().to_vec()),
+            headers,
+        }
+    }
+
+    fn order_created() -> OutboxEvent {
+        let customer_id = CustomerId(Uuid::from_u128(2));
+        let order = OrderCreated {
+            id: OrderId(Uuid::from_u128(1)),
+            customer_id,
+            amount: Money::units(800),
+            status: OrderStatus::Created,
+        };
+        let context = Context {
+            correlation_id: "request".into(),
+            causation_id: None,
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        };
+        OutboxEvent::new(&order, customer_id, order.id, 1, "orders", Timestamp(0), &context)
+    }
+
+    #[test]
+    fn what_is_published_is_read_back() {
+        let event = order_created();
+        let record = event.record("t");
+        let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
+        let received = Received::read(&consumed(&value, record.headers)).unwrap();
+        assert_eq!((received.event_id, received.name), (event.id.to_string(), event.name));
+        assert_eq!((received.data, received.correlation_id), (event.data, "request".into()));
+    }
+
+    #[test]
+    fn the_trace_goes_on_through_the_event() {
+        let traceparent = order_created().context.traceparent.unwrap();
+        assert!(traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+        assert!(!traceparent.contains("b7ad6b7169203331"));
+        assert_eq!(traceparent.len(), 55);
+    }
+
+    #[test]
+    fn a_bare_record_is_named_by_its_place() {
+        let received = Received::read(&consumed(r#"{"Name":"X","EVENTDATA":"{}"}"#, vec![])).unwrap();
+        assert_eq!((&*received.event_id, &*received.correlation_id), ("t/2/7", "t/2/7"));
+    }
+
+    #[test]
+    fn headers_that_would_forge_log_lines_are_not_taken() {
+        let headers = vec![text_header("ce_id", "a\nb"), text_header("ce_correlationid", "x".repeat(300))];
+        let received = Received::read(&consumed(r#"{"name":"X","eventData":"{}"}"#, headers)).unwrap();
+        assert_eq!((&*received.event_id, &*received.correlation_id), ("t/2/7", "t/2/7"));
+    }
+
+    #[test]
+    fn an_outbox_event_survives_its_document() {
+        let event = order_created();
+        let bytes = mongodb::bson::serialize_to_vec(&event).unwrap();
+        assert_eq!(mongodb::bson::deserialize_from_slice::<OutboxEvent>(&bytes).unwrap(), event);
+    }
+}
