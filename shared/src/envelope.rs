@@ -77,7 +77,10 @@ impl OutboxEvent {
             time,
             source: source.to_owned(),
             context: Context {
-                traceparent: context.traceparent.as_deref().map(|parent| child_span(parent, id)),
+                traceparent: context
+                    .traceparent
+                    .as_deref()
+                    .map(|parent| child_span(parent, id)),
                 ..context.clone()
             },
         }
@@ -91,7 +94,10 @@ impl OutboxEvent {
             name: &'a str,
             event_data: &'a str,
         }
-        let value = Value { name: &self.name, event_data: &self.data };
+        let value = Value {
+            name: &self.name,
+            event_data: &self.data,
+        };
         let subject = self.order_id.map_or(self.customer_id.0, |order| order.0);
         let mut headers = Vec::with_capacity(10);
         let mut header = |name: &str, value: String| headers.push(text_header(name, value));
@@ -120,12 +126,18 @@ impl OutboxEvent {
 
 /// A header with a text.
 pub fn text_header(name: &str, value: impl Into<String>) -> Header {
-    Header { name: name.to_owned(), value: Some(value.into().into_bytes()) }
+    Header {
+        name: name.to_owned(),
+        value: Some(value.into().into_bytes()),
+    }
 }
 
 /// The trace goes on, with the event as the parent of what it causes.
 fn child_span(traceparent: &str, event: EventId) -> String {
-    let span: String = event.0.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let span: String = event.0.as_bytes()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     match traceparent.split('-').collect::<Vec<_>>()[..] {
         [version, trace, _, flags] => format!("{version}-{trace}-{span}-{flags}"),
         _ => traceparent.to_owned(),
@@ -196,7 +208,12 @@ impl Received {
 /// The first header of that name, where it is a sane text: it will stand in log lines and documents.
 fn header(record: &ConsumedRecord, name: &str) -> Option<String> {
     const MAX_LENGTH: usize = 256;
-    let value = record.headers.iter().find(|header| header.name == name)?.value.as_deref()?;
+    let value = record
+        .headers
+        .iter()
+        .find(|header| header.name == name)?
+        .value
+        .as_deref()?;
     let text = str::from_utf8(value).ok()?;
     let sane = !text.is_empty() && text.len() <= MAX_LENGTH && !text.chars().any(char::is_control);
     sane.then(|| text.to_owned())
@@ -212,7 +229,11 @@ mod tests {
 
     fn consumed(value: &str, headers: Vec<Header>) -> ConsumedRecord {
         ConsumedRecord {
-            position: Position { topic: "t".into(), partition: 2, offset: 7 },
+            position: Position {
+                topic: "t".into(),
+                partition: 2,
+                offset: 7,
+            },
             generation: 1,
             key: None,
             value: Some(value.as_bytes().to_vec()),
@@ -242,8 +263,14 @@ mod tests {
         let record = event.record("t");
         let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
         let received = Received::read(&consumed(&value, record.headers)).unwrap();
-        assert_eq!((received.event_id, received.name), (event.id.to_string(), event.name));
-        assert_eq!((received.data, received.correlation_id), (event.data, "request".into()));
+        assert_eq!(
+            (received.event_id, received.name),
+            (event.id.to_string(), event.name)
+        );
+        assert_eq!(
+            (received.data, received.correlation_id),
+            (event.data, "request".into())
+        );
     }
 
     #[test]
@@ -257,20 +284,32 @@ mod tests {
     #[test]
     fn a_bare_record_is_named_by_its_place() {
         let received = Received::read(&consumed(r#"{"Name":"X","EVENTDATA":"{}"}"#, vec![])).unwrap();
-        assert_eq!((&*received.event_id, &*received.correlation_id), ("t/2/7", "t/2/7"));
+        assert_eq!(
+            (&*received.event_id, &*received.correlation_id),
+            ("t/2/7", "t/2/7")
+        );
     }
 
     #[test]
     fn headers_that_would_forge_log_lines_are_not_taken() {
-        let headers = vec![text_header("ce_id", "a\nb"), text_header("ce_correlationid", "x".repeat(300))];
+        let headers = vec![
+            text_header("ce_id", "a\nb"),
+            text_header("ce_correlationid", "x".repeat(300)),
+        ];
         let received = Received::read(&consumed(r#"{"name":"X","eventData":"{}"}"#, headers)).unwrap();
-        assert_eq!((&*received.event_id, &*received.correlation_id), ("t/2/7", "t/2/7"));
+        assert_eq!(
+            (&*received.event_id, &*received.correlation_id),
+            ("t/2/7", "t/2/7")
+        );
     }
 
     #[test]
     fn an_outbox_event_survives_its_document() {
         let event = order_created();
         let bytes = mongodb::bson::serialize_to_vec(&event).unwrap();
-        assert_eq!(mongodb::bson::deserialize_from_slice::<OutboxEvent>(&bytes).unwrap(), event);
+        assert_eq!(
+            mongodb::bson::deserialize_from_slice::<OutboxEvent>(&bytes).unwrap(),
+            event
+        );
     }
 }

@@ -26,14 +26,17 @@ impl Timestamp {
     /// Reads RFC 3339.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
+        i64::try_from(moment.unix_timestamp_nanos() / 1_000_000)
+            .ok()
+            .map(Timestamp)
     }
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with milliseconds: `2026-11-22T18:00:00.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layout = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let layout =
+            format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
         let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .ok()
             .and_then(|moment| moment.format(&layout).ok());
@@ -108,7 +111,9 @@ struct Machine;
 
 impl Source for Machine {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
     fn new_id(&self) -> Uuid {
@@ -126,7 +131,10 @@ struct Seeded {
 
 impl Seeded {
     fn random(&self) -> fastrand::Rng {
-        self.chance.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fork()
+        self.chance
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .fork()
     }
 }
 

@@ -45,7 +45,11 @@ pub struct FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` {} (expected: {})", self.field, self.problem, self.expected)
+        write!(
+            f,
+            "`{}` {} (expected: {})",
+            self.field, self.problem, self.expected
+        )
     }
 }
 
@@ -63,13 +67,24 @@ pub trait FieldType {
 pub fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     let text = str::from_utf8(bytes).map_err(|error| Malformed::NotUtf8(error.valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim().is_empty() { Err(Malformed::Empty) } else { Ok(text) }
+    if text.trim().is_empty() {
+        Err(Malformed::Empty)
+    } else {
+        Ok(text)
+    }
 }
 
 /// Reads a bare value, such as a body that is only a number.
-pub fn bare<T: FieldType>(field: &'static str, bytes: &[u8]) -> Result<Result<T::Value, FieldError>, Malformed> {
+pub fn bare<T: FieldType>(
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<Result<T::Value, FieldError>, Malformed> {
     let value: &RawValue = serde_json::from_str(text(bytes)?).map_err(not_json)?;
-    Ok(T::read(value).map_err(|problem| FieldError { field, problem, expected: T::EXPECTED.into() }))
+    Ok(T::read(value).map_err(|problem| FieldError {
+        field,
+        problem,
+        expected: T::EXPECTED.into(),
+    }))
 }
 
 fn not_json(error: serde_json::Error) -> Malformed {
@@ -92,7 +107,10 @@ impl<'a> Fields<'a> {
             return Err(Malformed::OtherShape("object"));
         }
         let Entries(entries) = serde_json::from_str(text).map_err(not_json)?;
-        Ok(Fields { entries, errors: Vec::new() })
+        Ok(Fields {
+            entries,
+            errors: Vec::new(),
+        })
     }
 
     /// A field that has to be there. `None`: it is not or is wrong; see [`Fields::into_errors`].
@@ -126,13 +144,29 @@ impl<'a> Fields<'a> {
 
     /// `None`: it stands there more than once, which is reported.
     fn find(&mut self, field: &'static str) -> Option<Option<&'a RawValue>> {
-        let mut found = self.entries.iter().filter(|(name, _)| name.eq_ignore_ascii_case(field));
+        let mut found = self
+            .entries
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(field));
         let value = found.next().map(|(_, value)| *value);
-        if found.next().is_some() { self.reject(field, "is given twice", "one value") } else { Some(value) }
+        if found.next().is_some() {
+            self.reject(field, "is given twice", "one value")
+        } else {
+            Some(value)
+        }
     }
 
-    fn reject<T>(&mut self, field: &'static str, problem: impl Into<String>, expected: &'static str) -> Option<T> {
-        let error = FieldError { field, problem: problem.into(), expected: expected.into() };
+    fn reject<T>(
+        &mut self,
+        field: &'static str,
+        problem: impl Into<String>,
+        expected: &'static str,
+    ) -> Option<T> {
+        let error = FieldError {
+            field,
+            problem: problem.into(),
+            expected: expected.into(),
+        };
         if !self.errors.contains(&error) {
             self.errors.push(error);
         }
@@ -272,7 +306,10 @@ impl FieldType for DisplayName {
         } else if name.chars().count() > 200 {
             Err("is longer than 200 characters".into())
         } else if let Some(control) = name.chars().find(|c| c.is_control()) {
-            Err(format!("holds the control character U+{:04X}", u32::from(control)))
+            Err(format!(
+                "holds the control character U+{:04X}",
+                u32::from(control)
+            ))
         } else {
             Ok(name.into_owned())
         }
@@ -314,8 +351,11 @@ mod tests {
         fields.optional::<bool>("flag");
         fields.required::<Amount>("twice");
         fields.required::<Amount>("absent");
-        let problems: Vec<_> =
-            fields.into_errors().into_iter().map(|error| (error.field, error.problem)).collect();
+        let problems: Vec<_> = fields
+            .into_errors()
+            .into_iter()
+            .map(|error| (error.field, error.problem))
+            .collect();
         let expected = [
             ("id", "is not a UUID"),
             ("amount", "is negative"),
@@ -324,7 +364,10 @@ mod tests {
             ("twice", "is given twice"),
             ("absent", "is missing"),
         ];
-        assert_eq!(problems, expected.map(|(field, problem)| (field, problem.to_owned())));
+        assert_eq!(
+            problems,
+            expected.map(|(field, problem)| (field, problem.to_owned()))
+        );
     }
 
     #[test]
@@ -332,9 +375,18 @@ mod tests {
         assert_eq!(Fields::parse(b"\xff{}").err(), Some(Malformed::NotUtf8(0)));
         assert_eq!(Fields::parse(b"  ").err(), Some(Malformed::Empty));
         assert_eq!(Fields::parse(b"[1]").err(), Some(Malformed::OtherShape("object")));
-        assert!(matches!(Fields::parse(b"{\"a\": NaN}").err(), Some(Malformed::NotJson(_))));
-        assert!(matches!(Fields::parse(b"hello").err(), Some(Malformed::NotJson(_))));
-        assert!(matches!(Fields::parse(b"{} {}").err(), Some(Malformed::NotJson(_))));
+        assert!(matches!(
+            Fields::parse(b"{\"a\": NaN}").err(),
+            Some(Malformed::NotJson(_))
+        ));
+        assert!(matches!(
+            Fields::parse(b"hello").err(),
+            Some(Malformed::NotJson(_))
+        ));
+        assert!(matches!(
+            Fields::parse(b"{} {}").err(),
+            Some(Malformed::NotJson(_))
+        ));
     }
 
     #[test]
@@ -343,6 +395,9 @@ mod tests {
         let mut fields = Fields::parse(deep.as_bytes()).unwrap();
         assert_eq!(fields.required::<Amount>("a"), None);
         let brackets = "[".repeat(30_000);
-        assert!(matches!(Fields::parse(brackets.as_bytes()).err(), Some(Malformed::NotJson(_))));
+        assert!(matches!(
+            Fields::parse(brackets.as_bytes()).err(),
+            Some(Malformed::NotJson(_))
+        ));
     }
 }

@@ -12,6 +12,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 #[rtype(result = "()")]
 pub struct Drain;
 
+/// Asks an actor whether what it depends on is there; the error says what it waits for.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<(), String>")]
+pub struct Check;
+
 /// Held by an actor as long as it lives.
 #[derive(Debug)]
 pub struct Essential {
@@ -35,7 +40,10 @@ impl Essentials {
 
     /// For the actor of this name.
     pub fn guard(&self, name: &'static str) -> Essential {
-        Essential { name, deaths: self.0.clone() }
+        Essential {
+            name,
+            deaths: self.0.clone(),
+        }
     }
 }
 

@@ -16,13 +16,15 @@ use std::{
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
 use futures_util::future::join_all;
+use log::Level;
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::essential::{Drain, Essential},
+    actors::essential::{Check, Drain, Essential},
     envelope::OutboxEvent,
     environment::Environment,
     event_log::{EventLog, LogError, Position, Record},
+    logging::Step,
     metrics::Metrics,
 };
 
@@ -102,13 +104,21 @@ impl PublisherActor {
         self.in_flight += 1;
         actix::spawn(async move {
             let results = join_all(deliveries).await;
-            this.do_send(Settled { number, publish, results });
+            this.do_send(Settled {
+                number,
+                publish,
+                results,
+            });
         });
     }
 
     fn told(&self, event: &OutboxEvent, position: &Position) {
         self.metrics.published(&event.name);
-        crate::log_event!(Info, "PublisherActor", event, position, "published {}", event.name);
+        Step::published(event, position).log(
+            Level::Info,
+            "PublisherActor",
+            format_args!("published {}", event.name),
+        );
     }
 }
 
@@ -133,7 +143,11 @@ impl Handler<Settled> for PublisherActor {
 
     fn handle(&mut self, settled: Settled, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
-        let Settled { number, publish: Publish { events, confirmed }, results } = settled;
+        let Settled {
+            number,
+            publish: Publish { events, confirmed },
+            results,
+        } = settled;
         let mut again = Vec::new();
         let mut refused = false;
         for (event, result) in events.into_iter().zip(results) {
@@ -152,7 +166,13 @@ impl Handler<Settled> for PublisherActor {
         match (again.is_empty(), refused) {
             (true, false) => drop(confirmed.send(())),
             (true, true) => drop(confirmed),
-            (false, _) => drop(self.failed.insert(number, Publish { events: again, confirmed })),
+            (false, _) => drop(self.failed.insert(
+                number,
+                Publish {
+                    events: again,
+                    confirmed,
+                },
+            )),
         }
         if self.in_flight == 0 && !self.failed.is_empty() {
             ctx.notify_later(Retry, self.environment.jitter(RETRY_AFTER));
@@ -178,6 +198,15 @@ impl Handler<PublishRecord> for PublisherActor {
 
     fn handle(&mut self, PublishRecord(record): PublishRecord, _: &mut Context<Self>) -> Self::Result {
         self.log.publish(record)
+    }
+}
+
+impl Handler<Check> for PublisherActor {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, _: Check, _: &mut Context<Self>) -> Self::Result {
+        let log = self.log.clone();
+        Box::pin(async move { log.check().await.map_err(|error| error.to_string()) })
     }
 }
 

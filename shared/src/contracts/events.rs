@@ -36,7 +36,11 @@ pub enum EventError {
 }
 
 fn list(errors: &[FieldError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Reads the event of a type from its `eventData`.
@@ -63,7 +67,11 @@ impl Event for CustomerCreated {
         let name = fields.required::<DisplayName>("name");
         let credit_limit = fields.required::<Limit>("creditLimit");
         match (id, name, credit_limit) {
-            (Some(id), Some(name), Some(credit_limit)) => Ok(CustomerCreated { id, name, credit_limit }),
+            (Some(id), Some(name), Some(credit_limit)) => Ok(CustomerCreated {
+                id,
+                name,
+                credit_limit,
+            }),
             _ => Err(fields.into_errors()),
         }
     }
@@ -88,7 +96,10 @@ impl Event for CreditLimitChanged {
         let customer_id = fields.required::<CustomerId>("customerId");
         let credit_limit = fields.required::<Limit>("creditLimit");
         match (customer_id, credit_limit) {
-            (Some(customer_id), Some(credit_limit)) => Ok(CreditLimitChanged { customer_id, credit_limit }),
+            (Some(customer_id), Some(credit_limit)) => Ok(CreditLimitChanged {
+                customer_id,
+                credit_limit,
+            }),
             _ => Err(fields.into_errors()),
         }
     }
@@ -132,9 +143,9 @@ impl OrderStatus {
 
     /// From its word in any case, or its number.
     pub fn parse(text: &str) -> Option<OrderStatus> {
-        Self::ALL.into_iter().find(|status| {
-            status.as_str().eq_ignore_ascii_case(text) || status.number().to_string() == text
-        })
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text) || status.number().to_string() == text)
     }
 
     /// Whether it never changes again.
@@ -189,9 +200,12 @@ impl Event for OrderCreated {
         let amount = fields.required::<Amount>("amount");
         let status = fields.optional::<OrderStatus>("status");
         match (id, customer_id, amount, status) {
-            (Some(id), Some(customer_id), Some(amount), Some(status)) => {
-                Ok(OrderCreated { id, customer_id, amount, status: status.unwrap_or(OrderStatus::Created) })
-            }
+            (Some(id), Some(customer_id), Some(amount), Some(status)) => Ok(OrderCreated {
+                id,
+                customer_id,
+                amount,
+                status: status.unwrap_or(OrderStatus::Created),
+            }),
             _ => Err(fields.into_errors()),
         }
     }
@@ -232,7 +246,13 @@ impl Event for OrderValidated {
         let reason = fields.optional::<Refusal>("reason");
         match (order_id, is_valid, customer_id, amount, reason) {
             (Some(order_id), Some(is_valid), Some(customer_id), Some(amount), Some(reason)) => {
-                Ok(OrderValidated { order_id, is_valid, customer_id, amount, reason })
+                Ok(OrderValidated {
+                    order_id,
+                    is_valid,
+                    customer_id,
+                    amount,
+                    reason,
+                })
             }
             _ => Err(fields.into_errors()),
         }
@@ -266,7 +286,11 @@ impl Event for OrderShipped {
         let customer_id = fields.optional::<CustomerId>("customerId");
         let amount = fields.optional::<Amount>("amount");
         match (id, customer_id, amount) {
-            (Some(id), Some(customer_id), Some(amount)) => Ok(OrderShipped { id, customer_id, amount }),
+            (Some(id), Some(customer_id), Some(amount)) => Ok(OrderShipped {
+                id,
+                customer_id,
+                amount,
+            }),
             _ => Err(fields.into_errors()),
         }
     }
@@ -303,9 +327,12 @@ impl Event for OrderCancelled {
         let amount = fields.optional::<Amount>("amount");
         let reason = fields.optional::<CancelReason>("reason");
         match (id, customer_id, amount, reason) {
-            (Some(id), Some(customer_id), Some(amount), Some(reason)) => {
-                Ok(OrderCancelled { id, customer_id, amount, reason })
-            }
+            (Some(id), Some(customer_id), Some(amount), Some(reason)) => Ok(OrderCancelled {
+                id,
+                customer_id,
+                amount,
+                reason,
+            }),
             _ => Err(fields.into_errors()),
         }
     }

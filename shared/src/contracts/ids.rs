@@ -163,8 +163,14 @@ mod tests {
     #[test]
     fn an_event_announced_again_has_the_same_id() {
         let order = OrderId(Uuid::from_u128(1));
-        assert_eq!(EventId::of(order, "OrderCreated", 1), EventId::of(order, "OrderCreated", 1));
-        assert_ne!(EventId::of(order, "OrderCreated", 1), EventId::of(order, "OrderCreated", 2));
+        assert_eq!(
+            EventId::of(order, "OrderCreated", 1),
+            EventId::of(order, "OrderCreated", 1)
+        );
+        assert_ne!(
+            EventId::of(order, "OrderCreated", 1),
+            EventId::of(order, "OrderCreated", 2)
+        );
         let known = "39d16079-43d2-55a4-89c0-b70bad4b1fe3";
         assert_eq!(EventId::of(order, "OrderCreated", 1).to_string(), known);
     }

@@ -17,3 +17,16 @@ pub const TOPIC: &str = "ReactiveMicroservices";
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letters")
 }
+
+/// Whether an event of this name is part of these contracts.
+pub fn is_known(name: &str) -> bool {
+    let names = [
+        CustomerCreated::NAME,
+        CreditLimitChanged::NAME,
+        OrderCreated::NAME,
+        OrderValidated::NAME,
+        OrderShipped::NAME,
+        OrderCancelled::NAME,
+    ];
+    names.contains(&name)
+}

@@ -18,7 +18,10 @@ pub trait Document: Serialize + DeserializeOwned + Clone + 'static {
 
 /// The key of a document of this type.
 pub fn key<D: Document>(id: impl Into<Uuid>) -> DocumentKey {
-    DocumentKey { collection: D::COLLECTION.name, id: id.into() }
+    DocumentKey {
+        collection: D::COLLECTION.name,
+        id: id.into(),
+    }
 }
 
 /// A document as it stands in the database.
@@ -41,7 +44,8 @@ pub fn encode<D: Document>(
 ) -> Result<RawDocumentBuf, bson::error::Error> {
     let mut raw = bson::serialize_to_raw_document_buf(document)?;
     raw.append(cstr!("version"), version);
-    raw.append(cstr!("commitId"), bson::Uuid::from_bytes(commit_id.into_bytes()));
+    let commit_id = bson::Binary::from(bson::Uuid::from_bytes(commit_id.into_bytes()));
+    raw.append(cstr!("commitId"), bson::RawBson::Binary(commit_id));
     if !outbox.is_empty() {
         let mut events = bson::RawArrayBuf::new();
         for event in outbox {
@@ -56,7 +60,11 @@ pub fn encode<D: Document>(
 pub fn decode<D: Document>(raw: &RawDocumentBuf) -> Result<Stored<D>, StoreError> {
     let (version, outbox) = outbox(raw)?;
     let document = bson::deserialize_from_slice(raw.as_bytes()).map_err(|error| unfit(raw, &error))?;
-    Ok(Stored { document, version, outbox })
+    Ok(Stored {
+        document,
+        version,
+        outbox,
+    })
 }
 
 /// Reads only what every document has.
@@ -66,7 +74,9 @@ pub fn outbox(raw: &RawDocumentBuf) -> Result<(i64, Vec<OutboxEvent>), StoreErro
     if let Some(RawBsonRef::Array(entries)) = raw.get("outbox").map_err(|error| unfit(raw, &error))? {
         for entry in entries {
             let entry = entry.map_err(|error| unfit(raw, &error))?;
-            let entry = entry.as_document().ok_or_else(|| unfit(raw, &"an outbox entry is no document"))?;
+            let entry = entry
+                .as_document()
+                .ok_or_else(|| unfit(raw, &"an outbox entry is no document"))?;
             let event = bson::deserialize_from_slice(entry.as_bytes()).map_err(|error| unfit(raw, &error))?;
             events.push(event);
         }
@@ -77,11 +87,18 @@ pub fn outbox(raw: &RawDocumentBuf) -> Result<(i64, Vec<OutboxEvent>), StoreErro
 /// The `_id` of a stored document.
 pub fn id(raw: &RawDocumentBuf) -> Result<Uuid, StoreError> {
     let id = raw.get("_id").map_err(|error| unfit(raw, &error))?;
-    let id = id.and_then(|id| id.as_binary()).and_then(|binary| Uuid::from_slice(binary.bytes).ok());
+    let id = id
+        .and_then(|id| id.as_binary())
+        .and_then(|binary| Uuid::from_slice(binary.bytes).ok());
     id.ok_or_else(|| unfit(raw, &"its _id is no UUID"))
 }
 
 fn unfit(raw: &RawDocumentBuf, error: &dyn std::fmt::Display) -> StoreError {
-    let id = raw.get("_id").ok().flatten().map(|id| format!("{id:?}")).unwrap_or_default();
+    let id = raw
+        .get("_id")
+        .ok()
+        .flatten()
+        .map(|id| format!("{id:?}"))
+        .unwrap_or_default();
     StoreError::Unfit(format!("the document {id} cannot be read: {error}"))
 }

@@ -44,12 +44,22 @@ pub struct Execute<C: Command> {
 impl<C: Command> Execute<C> {
     /// On behalf of an event: has to happen, however long it takes.
     pub fn for_event(command: C, accepted: oneshot::Sender<()>) -> Execute<C> {
-        Execute { command, accepted: Some(accepted), deadline: None, permit: None }
+        Execute {
+            command,
+            accepted: Some(accepted),
+            deadline: None,
+            permit: None,
+        }
     }
 
     /// On behalf of a request.
     pub fn for_request(command: C, deadline: Instant, permit: OwnedSemaphorePermit) -> Execute<C> {
-        Execute { command, accepted: None, deadline: Some(deadline), permit: Some(permit) }
+        Execute {
+            command,
+            accepted: None,
+            deadline: Some(deadline),
+            permit: Some(permit),
+        }
     }
 }
 
@@ -78,8 +88,20 @@ impl<C: Command> Pending<C> {
         message: Execute<C>,
         asker: oneshot::Sender<Result<C::Reply, RepositoryError>>,
     ) -> Pending<C> {
-        let Execute { command, accepted: _, deadline, permit } = message;
-        Pending { documents: command.documents(), command, deadline, permit, decided: None, asker }
+        let Execute {
+            command,
+            accepted: _,
+            deadline,
+            permit,
+        } = message;
+        Pending {
+            documents: command.documents(),
+            command,
+            deadline,
+            permit,
+            decided: None,
+            asker,
+        }
     }
 }
 
@@ -116,5 +138,6 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic".into())
 }

@@ -20,7 +20,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Resp
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    actors::essential::{Drain, Essential},
+    actors::essential::{Check, Drain, Essential},
     contracts::EventId,
     document_store::{
         CollectionSettings, Document, DocumentKey, DocumentStore, Mark, Query, StoreError, decode, id, outbox,
@@ -33,8 +33,8 @@ mod outbox_ledger;
 mod round;
 mod workspace;
 
-use command::{Pending, Task};
 pub use command::{Command, Execute};
+use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
 use round::{Aftermath, HandOver, Tools};
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
@@ -129,7 +129,10 @@ pub struct Find<D: Document> {
 impl<D: Document> Find<D> {
     /// The document of this id.
     pub fn new(id: impl Into<uuid::Uuid>) -> Find<D> {
-        Find { id: id.into(), _type: std::marker::PhantomData }
+        Find {
+            id: id.into(),
+            _type: std::marker::PhantomData,
+        }
     }
 }
 
@@ -144,7 +147,10 @@ pub struct List<D: Document> {
 impl<D: Document> List<D> {
     /// The documents that the query finds.
     pub fn new(query: Query) -> List<D> {
-        List { query, _type: std::marker::PhantomData }
+        List {
+            query,
+            _type: std::marker::PhantomData,
+        }
     }
 }
 
@@ -165,10 +171,23 @@ struct Arrived {
 impl<W: Workspace> RepositoryActor<W> {
     /// An actor that waits for [`Begin`].
     pub fn new(settings: RepositorySettings) -> RepositoryActor<W> {
-        let RepositorySettings { store, collections, publisher, environment, metrics, essential } = settings;
+        let RepositorySettings {
+            store,
+            collections,
+            publisher,
+            environment,
+            metrics,
+            essential,
+        } = settings;
         let ledger = Rc::new(RefCell::new(OutboxLedger::default()));
         RepositoryActor {
-            tools: Tools { store, publisher, ledger, environment, metrics },
+            tools: Tools {
+                store,
+                publisher,
+                ledger,
+                environment,
+                metrics,
+            },
             collections,
             prepared: false,
             waiting: VecDeque::new(),
@@ -239,7 +258,9 @@ impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
         let store = self.tools.store.clone();
         Box::pin(async move {
             let found = store.list(query).await?;
-            let documents = found.iter().map(|raw| decode::<D>(raw).map(|stored| stored.document));
+            let documents = found
+                .iter()
+                .map(|raw| decode::<D>(raw).map(|stored| stored.document));
             Ok(documents.collect::<Result<_, _>>()?)
         })
     }
@@ -275,6 +296,22 @@ impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
         }
         self.set_marks(ctx);
         self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<Check> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, _: Check, _: &mut Context<Self>) -> Self::Result {
+        let (store, prepared) = (self.tools.store.clone(), self.prepared);
+        Box::pin(async move {
+            store.check().await.map_err(|error| error.to_string())?;
+            if prepared {
+                Ok(())
+            } else {
+                Err("its collections and indexes are not checked yet".into())
+            }
+        })
     }
 }
 
@@ -321,7 +358,9 @@ impl<W: Workspace> RepositoryActor<W> {
             if tasks.len() == COMMANDS_IN_A_ROUND {
                 break;
             }
-            let Some(task) = self.waiting.pop_front() else { break };
+            let Some(task) = self.waiting.pop_front() else {
+                break;
+            };
             if task.is_expired(now) {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             } else if task.documents().iter().any(|key| blocked.contains(key)) {
@@ -367,7 +406,9 @@ impl<W: Workspace> RepositoryActor<W> {
         };
         let marked = set.into_actor(self).map(|marks, actor, ctx| {
             actor.marking = false;
-            marks.into_iter().for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
+            marks
+                .into_iter()
+                .for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
             actor.set_marks(ctx);
             actor.answer_drain();
         });
@@ -385,7 +426,10 @@ impl<W: Workspace> RepositoryActor<W> {
             let mut found = Vec::new();
             for collection in collections {
                 for raw in store.unpublished(collection.name, SWEEP_LIMIT).await? {
-                    let key = DocumentKey { collection: collection.name, id: id(&raw)? };
+                    let key = DocumentKey {
+                        collection: collection.name,
+                        id: id(&raw)?,
+                    };
                     let (version, events) = outbox(&raw)?;
                     found.push((key, version, events));
                 }
@@ -396,7 +440,7 @@ impl<W: Workspace> RepositoryActor<W> {
             actor.sweeping = false;
             match found {
                 Ok(found) => actor.hand_over_left_behind(found, ctx),
-                Err(error) => log::warn!(target: "RepositoryActor"; "the sweep failed: {error}"),
+                Err(error) => log::warn!(target: "RepositoryActor", "the sweep failed: {error}"),
             }
         });
         ctx.spawn(swept);
@@ -424,9 +468,22 @@ impl<W: Workspace> RepositoryActor<W> {
         if !events.is_empty() {
             log::info!(target: "RepositoryActor", events = events.len(); "publishing what was left behind");
             let (told, confirmed) = oneshot::channel();
-            self.tools.publisher.do_send(super::publisher::Publish { events, confirmed: told });
-            let handed_over = vec![HandOver { events: ids, confirmed, permits: Vec::new() }];
-            self.follow_up(Aftermath { handed_over, marks: Vec::new() }, ctx);
+            self.tools.publisher.do_send(super::publisher::Publish {
+                events,
+                confirmed: told,
+            });
+            let handed_over = vec![HandOver {
+                events: ids,
+                confirmed,
+                permits: Vec::new(),
+            }];
+            self.follow_up(
+                Aftermath {
+                    handed_over,
+                    marks: Vec::new(),
+                },
+                ctx,
+            );
         }
     }
 

@@ -61,14 +61,19 @@ impl OutboxLedger {
             }),
         };
         open.version = version;
-        open.confirmed.retain(|id| outbox.iter().any(|event| event.id == *id));
-        let fresh = |event: &OutboxEvent| !open.confirmed.contains(&event.id) && open.on_their_way.insert(event.id);
+        open.confirmed
+            .retain(|id| outbox.iter().any(|event| event.id == *id));
+        let fresh =
+            |event: &OutboxEvent| !open.confirmed.contains(&event.id) && open.on_their_way.insert(event.id);
         let hand_over = outbox.into_iter().filter(fresh).collect();
         let mark = open.on_their_way.is_empty().then_some(Mark { key, version });
         match mark {
             Some(_) if open.confirmed.is_empty() => {
                 self.open.remove(&key);
-                Found { hand_over, mark: None }
+                Found {
+                    hand_over,
+                    mark: None,
+                }
             }
             mark => Found { hand_over, mark },
         }
@@ -82,7 +87,10 @@ impl OutboxLedger {
             open.on_their_way.remove(event);
             open.confirmed.insert(*event);
         }
-        open.on_their_way.is_empty().then_some(Mark { key, version: open.version })
+        open.on_their_way.is_empty().then_some(Mark {
+            key,
+            version: open.version,
+        })
     }
 
     /// These events did not get through: the sweep shall find them again.
@@ -97,7 +105,10 @@ impl OutboxLedger {
 
     /// The mark is set (or was of no use, the document having moved on with its own events).
     pub fn marked(&mut self, mark: Mark) {
-        if self.open.get(&mark.key).is_some_and(|open| open.version == mark.version && open.on_their_way.is_empty())
+        if self
+            .open
+            .get(&mark.key)
+            .is_some_and(|open| open.version == mark.version && open.on_their_way.is_empty())
         {
             self.open.remove(&mark.key);
         }
@@ -121,25 +132,42 @@ mod tests {
     use super::*;
     use crate::{
         contracts::{CreditLimitChanged, CustomerId},
-        environment::Timestamp,
         envelope::Context,
+        environment::Timestamp,
         money::Money,
     };
 
     fn event(version: i64) -> OutboxEvent {
         let customer_id = CustomerId(Uuid::from_u128(1));
-        let event = CreditLimitChanged { customer_id, credit_limit: Money::units(version) };
-        OutboxEvent::new(&event, customer_id, customer_id, version, "test", Timestamp(0), &Context::default())
+        let event = CreditLimitChanged {
+            customer_id,
+            credit_limit: Money::units(version),
+        };
+        OutboxEvent::new(
+            &event,
+            customer_id,
+            customer_id,
+            version,
+            "test",
+            Timestamp(0),
+            &Context::default(),
+        )
     }
 
-    const KEY: DocumentKey = DocumentKey { collection: "customers", id: Uuid::from_u128(1) };
+    const KEY: DocumentKey = DocumentKey {
+        collection: "customers",
+        id: Uuid::from_u128(1),
+    };
 
     #[test]
     fn a_document_is_marked_when_its_last_event_is_confirmed() {
         let mut ledger = OutboxLedger::default();
         let (one, two) = (event(1), event(2));
         assert_eq!(ledger.found(KEY, 1, vec![one.clone()]).hand_over, [one.clone()]);
-        assert_eq!(ledger.found(KEY, 2, vec![one.clone(), two.clone()]).hand_over, [two.clone()]);
+        assert_eq!(
+            ledger.found(KEY, 2, vec![one.clone(), two.clone()]).hand_over,
+            [two.clone()]
+        );
         assert_eq!(ledger.confirmed(KEY, &[one.id]), None);
         let mark = ledger.confirmed(KEY, &[two.id]).unwrap();
         assert_eq!(mark, Mark { key: KEY, version: 2 });
@@ -156,7 +184,10 @@ mod tests {
         assert_eq!(ledger.unpublished(KEY, vec![one.clone()]), []);
         assert_eq!(ledger.found(KEY, 2, vec![two.clone()]).hand_over, [two.clone()]);
         ledger.marked(mark);
-        assert_eq!(ledger.confirmed(KEY, &[two.id]), Some(Mark { key: KEY, version: 2 }));
+        assert_eq!(
+            ledger.confirmed(KEY, &[two.id]),
+            Some(Mark { key: KEY, version: 2 })
+        );
     }
 
     #[test]
@@ -176,7 +207,13 @@ mod tests {
         ledger.found(KEY, 1, vec![one.clone()]);
         ledger.confirmed(KEY, &[one.id]);
         let found = ledger.found(KEY, 2, vec![one]);
-        assert_eq!(found, Found { hand_over: vec![], mark: Some(Mark { key: KEY, version: 2 }) });
+        assert_eq!(
+            found,
+            Found {
+                hand_over: vec![],
+                mark: Some(Mark { key: KEY, version: 2 })
+            }
+        );
     }
 
     #[test]

@@ -18,12 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    RepositoryError, Workspace,
-    command::Task,
-    outbox_ledger::OutboxLedger,
-    workspace::Change,
-};
+use super::{RepositoryError, Workspace, command::Task, outbox_ledger::OutboxLedger, workspace::Change};
 use crate::{
     actors::publisher::Publish,
     contracts::EventId,
@@ -85,11 +80,17 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
                 }
                 failures += 1;
                 let now = Instant::now();
-                give_up(&mut tasks, |task| task.is_expired(now), || RepositoryError::from(error.clone()));
+                give_up(
+                    &mut tasks,
+                    |task| task.is_expired(now),
+                    || RepositoryError::from(error.clone()),
+                );
             }
         }
         if !tasks.is_empty() {
-            let pause = FIRST_PAUSE.saturating_mul(1 << (failures + conflicts).min(16)).min(LONGEST_PAUSE);
+            let pause = FIRST_PAUSE
+                .saturating_mul(1 << (failures + conflicts).min(16))
+                .min(LONGEST_PAUSE);
             tokio::time::sleep(tools.environment.jitter(pause)).await;
         }
     }
@@ -119,7 +120,11 @@ async fn attempt<W: Workspace>(
     };
     for (key, error) in &unreadable {
         log::error!(target: "RepositoryActor", document:% = key.id, collection = key.collection; "{error}");
-        give_up(tasks, |task| task.documents().contains(key), || RepositoryError::from(error.clone()));
+        give_up(
+            tasks,
+            |task| task.documents().contains(key),
+            || RepositoryError::from(error.clone()),
+        );
     }
 
     let now = tools.environment.now();
@@ -139,11 +144,17 @@ async fn attempt<W: Workspace>(
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
     changes.retain(|change| !conflicting.contains(&change.write.key));
 
-    let mut through: Vec<_> = tasks.extract_if(.., |task| !touches(&**task, &conflicting)).collect();
+    let mut through: Vec<_> = tasks
+        .extract_if(.., |task| !touches(&**task, &conflicting))
+        .collect();
     let (events, confirmed) = hand_over(tools, changes, aftermath);
     let permits = through.drain(..).filter_map(Task::succeed).collect();
     if let Some(confirmed) = confirmed {
-        aftermath.handed_over.push(HandOver { events, confirmed, permits });
+        aftermath.handed_over.push(HandOver {
+            events,
+            confirmed,
+            permits,
+        });
     }
     Ok(())
 }
@@ -162,14 +173,23 @@ async fn load<W: Workspace>(
         let found = tools.store.find(collection, ids.into_iter().collect()).await?;
         Ok::<_, StoreError>((collection, found))
     });
-    let found: BTreeMap<_, _> = futures_util::future::try_join_all(queries).await?.into_iter().collect();
+    let found: BTreeMap<_, _> = futures_util::future::try_join_all(queries)
+        .await?
+        .into_iter()
+        .collect();
     let ledger = tools.ledger.borrow();
     let mut unreadable = Vec::new();
     for copies in workspace.collections() {
         let collection = copies.collection();
         for raw in found.get(collection).into_iter().flatten() {
             if let Err(error) = copies.load(raw, &ledger) {
-                unreadable.push((DocumentKey { collection, id: id(raw)? }, error));
+                unreadable.push((
+                    DocumentKey {
+                        collection,
+                        id: id(raw)?,
+                    },
+                    error,
+                ));
             }
         }
     }
@@ -186,8 +206,18 @@ async fn write<W: Workspace>(
         return Ok(BTreeSet::new());
     }
     let writes = changes.iter().map(|change| change.write.clone()).collect();
-    let outcomes = tools.store.commit(Commit { id: commit_id, atomic: W::ATOMIC, writes }).await?;
-    let conflicts = changes.iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Conflict);
+    let outcomes = tools
+        .store
+        .commit(Commit {
+            id: commit_id,
+            atomic: W::ATOMIC,
+            writes,
+        })
+        .await?;
+    let conflicts = changes
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| *outcome == Outcome::Conflict);
     Ok(conflicts.map(|(change, _)| change.write.key).collect())
 }
 
@@ -200,7 +230,12 @@ fn hand_over(
     let mut ledger = tools.ledger.borrow_mut();
     let mut ids = BTreeMap::new();
     let mut events = Vec::new();
-    for Change { write, version, outbox } in changes {
+    for Change {
+        write,
+        version,
+        outbox,
+    } in changes
+    {
         let found = ledger.found(write.key, version, outbox);
         aftermath.marks.extend(found.mark);
         if !found.hand_over.is_empty() {
@@ -213,6 +248,9 @@ fn hand_over(
     }
     let (told, confirmed) = oneshot::channel();
     // Were the publisher gone, `told` would be dropped and the sweep would find the events.
-    tools.publisher.do_send(Publish { events, confirmed: told });
+    tools.publisher.do_send(Publish {
+        events,
+        confirmed: told,
+    });
     (ids, Some(confirmed))
 }

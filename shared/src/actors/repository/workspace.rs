@@ -60,7 +60,9 @@ struct Copy<D> {
 
 impl<D> Default for CopiesOf<D> {
     fn default() -> Self {
-        CopiesOf { copies: BTreeMap::new() }
+        CopiesOf {
+            copies: BTreeMap::new(),
+        }
     }
 }
 
@@ -72,7 +74,11 @@ impl<D: Document> CopiesOf<D> {
 
     /// The version that the document will have if it is put (once more).
     pub fn next_version(&self, id: impl Into<Uuid>) -> i64 {
-        self.copies.get(&id.into()).and_then(|copy| copy.version).unwrap_or(0) + 1
+        self.copies
+            .get(&id.into())
+            .and_then(|copy| copy.version)
+            .unwrap_or(0)
+            + 1
     }
 
     /// Inserts or replaces a document and announces `events`.
@@ -86,7 +92,12 @@ impl<D: Document> CopiesOf<D> {
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let outbox = events.into_iter().collect();
-                entry.insert(Copy { version: None, document, outbox, changed: true });
+                entry.insert(Copy {
+                    version: None,
+                    document,
+                    outbox,
+                    changed: true,
+                });
             }
         }
     }
@@ -101,8 +112,12 @@ impl<D: Document> Copies for CopiesOf<D> {
         let stored = decode::<D>(raw)?;
         let id = stored.document.id();
         let outbox = ledger.unpublished(key::<D>(id), stored.outbox);
-        let copy =
-            Copy { version: Some(stored.version), document: stored.document, outbox, changed: false };
+        let copy = Copy {
+            version: Some(stored.version),
+            document: stored.document,
+            outbox,
+            changed: false,
+        };
         self.copies.insert(id, copy);
         Ok(())
     }
@@ -113,9 +128,20 @@ impl<D: Document> Copies for CopiesOf<D> {
             let version = copy.version.unwrap_or(0) + 1;
             let document = encode(&copy.document, version, commit_id, &copy.outbox)
                 .map_err(|error| StoreError::Unfit(format!("a document cannot be written: {error}")))?;
-            let key = DocumentKey { collection: D::COLLECTION.name, id: *id };
-            let write = Write { key, expected_version: copy.version, document };
-            Ok(Change { write, version, outbox: copy.outbox.clone() })
+            let key = DocumentKey {
+                collection: D::COLLECTION.name,
+                id: *id,
+            };
+            let write = Write {
+                key,
+                expected_version: copy.version,
+                document,
+            };
+            Ok(Change {
+                write,
+                version,
+                outbox: copy.outbox.clone(),
+            })
         };
         changed.map(change).collect()
     }

@@ -1,0 +1,90 @@
+//! What the HTTP side of every service has in common.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{Message, Recipient};
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use tokio::{sync::Semaphore, time::Instant};
+
+use crate::actors::repository::{Command, Execute, RepositoryError};
+
+mod body;
+mod common;
+mod problem;
+mod query;
+mod request;
+
+pub use body::Body;
+pub use common::{CommonEndpoints, Readiness, unknown_path};
+pub use problem::Problem;
+pub use query::{PageQuery, Parameters, parse_duration, path_id, requested_id};
+pub use request::{RequestContext, surround};
+
+use request::regardless_of_the_caller;
+
+/// Lets requests in, as many as can be under way.
+#[derive(Clone)]
+pub struct Admission {
+    permits: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Admission {
+    /// At most `most` commands whose events are not in the log yet; each answered within `patience`.
+    pub fn new(most: usize, patience: Duration) -> Admission {
+        Admission {
+            permits: Arc::new(Semaphore::new(most)),
+            patience,
+        }
+    }
+
+    /// Has a command executed. It is, once taken, even if the caller hangs up.
+    pub async fn execute<C: Command>(
+        &self,
+        actor: &Recipient<Execute<C>>,
+        command: C,
+    ) -> Result<C::Reply, Problem> {
+        let permit = self
+            .permits
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Problem::overloaded())?;
+        let deadline = Instant::now() + self.patience;
+        ask(
+            actor,
+            Execute::for_request(command, deadline, permit),
+            self.patience,
+        )
+        .await
+    }
+
+    /// Has a question answered.
+    pub async fn ask<M, T>(&self, actor: &Recipient<M>, question: M) -> Result<T, Problem>
+    where
+        M: Message<Result = Result<T, RepositoryError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        ask(actor, question, self.patience).await
+    }
+}
+
+async fn ask<M, T>(actor: &Recipient<M>, message: M, patience: Duration) -> Result<T, Problem>
+where
+    M: Message<Result = Result<T, RepositoryError>> + Send + 'static,
+    T: Send + 'static,
+{
+    let asked = regardless_of_the_caller(actor.send(message));
+    match tokio::time::timeout(patience, asked).await {
+        Ok(Some(Ok(answer))) => Ok(answer?),
+        Ok(Some(Err(_))) | Ok(None) => Err(RepositoryError::Unavailable("the service is stopping".into()))?,
+        Err(_) => Err(Problem::outcome_unknown()),
+    }
+}
+
+/// A resource at a path; methods that it has no route for are answered with those it has.
+pub fn resource(path: &'static str, methods: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| async move {
+        Err::<HttpResponse, _>(Problem::method_not_allowed(request.method().as_str(), methods))
+    };
+    web::resource(path).default_service(web::to(refuse))
+}

@@ -1,0 +1,204 @@
+//! Errors over HTTP: `application/problem+json` (RFC 9457) with a stable `code`.
+
+use std::fmt;
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    actors::repository::RepositoryError,
+    json::{FieldError, Malformed},
+};
+
+/// What went wrong with a request, for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Stable: programs may depend on it. Listed in the README.
+    pub code: &'static str,
+    /// What happened and what to do, for people.
+    pub detail: String,
+    /// The fields that are wrong.
+    pub errors: Vec<FieldError>,
+    /// The id of what the request was about, where the sender may not know it.
+    pub id: Option<Uuid>,
+    /// Methods that are allowed, with 405.
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            id: None,
+            allow: None,
+        }
+    }
+
+    /// 400: fields (of the body, the path or the query) are wrong.
+    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+        let detail = errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        Problem {
+            errors,
+            ..Problem::new(StatusCode::BAD_REQUEST, "invalid-field", detail)
+        }
+    }
+
+    /// 400: the body cannot be read at all.
+    pub fn malformed(error: &Malformed) -> Problem {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-body",
+            format!("the body {error}"),
+        )
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(what: &str, id: impl fmt::Display) -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            format!("there is no {what} {id}"),
+        )
+    }
+
+    /// 404: no resource at this path.
+    pub fn unknown_path(path: &str) -> Problem {
+        let detail = format!("there is nothing at {path}; /docs lists what there is");
+        Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
+    }
+
+    /// 405: the resource is there, but not for this method.
+    pub fn method_not_allowed(method: &str, allow: &'static str) -> Problem {
+        let detail = format!("{method} is not for this path; use {allow}");
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+        Problem {
+            allow: Some(allow),
+            ..problem
+        }
+    }
+
+    /// 408: the body did not come in time.
+    pub fn body_too_slow() -> Problem {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            "the body did not arrive in time",
+        )
+    }
+
+    /// 409: it contradicts what is there.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 413: the body is too large.
+    pub fn body_too_large(limit: usize) -> Problem {
+        let detail = format!("the body is larger than {limit} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    }
+
+    /// 415: the body is of another type.
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            detail,
+        )
+    }
+
+    /// 503: too much is under way.
+    pub fn overloaded() -> Problem {
+        let detail = "too much is under way; nothing was stored, try again later";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
+    /// 503: it took too long, and may or may not have happened.
+    pub fn outcome_unknown() -> Problem {
+        let detail =
+            "the answer took too long: it may have been stored; repeat it with the same id to find out";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", detail)
+    }
+
+    /// Names what the request was about.
+    pub fn about(self, id: impl Into<Uuid>) -> Problem {
+        Problem {
+            id: Some(id.into()),
+            ..self
+        }
+    }
+
+    /// As it is sent; `correlation_id` leads to the log lines about it.
+    pub fn response(&self, correlation_id: Option<&str>) -> HttpResponse {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Some(correlation_id) = correlation_id {
+            body["correlationId"] = correlation_id.into();
+        }
+        if let Some(id) = self.id {
+            body["id"] = id.to_string().into();
+        }
+        if !self.errors.is_empty() {
+            let entry = |error: &FieldError| json!({ "field": error.field, "problem": error.problem, "expected": error.expected });
+            body["errors"] = self.errors.iter().map(entry).collect::<Vec<Value>>().into();
+        }
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/problem+json");
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            response.force_close();
+        }
+        response.body(body.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(None)
+    }
+}
+
+impl From<RepositoryError> for Problem {
+    fn from(error: RepositoryError) -> Problem {
+        match error {
+            RepositoryError::Unavailable(detail) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database-unavailable", detail)
+            }
+            RepositoryError::OutcomeUnknown(_) => Problem::outcome_unknown(),
+            RepositoryError::Unfit(error) | RepositoryError::Panicked(error) => {
+                log::error!(target: "HttpServer", "a request failed: {error}");
+                let detail = "the service failed; its log says why";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail)
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What surrounds every request: ids in and out, paths in any case, one log line, one measurement.
+
+use std::{future::Future, time::Instant};
+
+use actix_web::{
+    Error, FromRequest, HttpMessage, HttpRequest,
+    body::MessageBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        Uri,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web::Data,
+};
+use futures_util::future::{Ready, ready};
+use uuid::Uuid;
+
+use super::Problem;
+use crate::{envelope::Context, logging::Step, metrics::Metrics};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// A longer request id of a caller is replaced.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Which request this is: its `X-Request-Id` (made if missing) is the correlation id of everything
+/// that it sets off.
+#[derive(Debug, Clone)]
+pub struct RequestContext(pub Context);
+
+impl FromRequest for RequestContext {
+    type Error = Error;
+    type Future = Ready<Result<RequestContext, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let known = request.extensions().get::<RequestContext>().cloned();
+        ready(Ok(
+            known.unwrap_or_else(|| RequestContext(context(request.headers())))
+        ))
+    }
+}
+
+fn context(headers: &HeaderMap) -> Context {
+    let given = |name: &HeaderName, right: fn(&str) -> bool| {
+        let text = headers.get(name)?.to_str().ok()?;
+        right(text).then(|| text.to_owned())
+    };
+    let visible = |id: &str| {
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let new_trace = || {
+        let (trace, span) = (
+            Uuid::new_v4().simple().to_string(),
+            Uuid::new_v4().simple().to_string(),
+        );
+        format!("00-{trace}-{}-01", &span[..16])
+    };
+    Context {
+        correlation_id: given(&REQUEST_ID, visible).unwrap_or_else(|| Uuid::now_v7().to_string()),
+        causation_id: None,
+        traceparent: Some(given(&TRACEPARENT, is_traceparent).unwrap_or_else(new_trace)),
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(parts[..], [version, trace, span, flags]
+        if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+}
+
+/// Wraps every request.
+pub async fn surround(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let begin = Instant::now();
+    let known = RequestContext(context(request.headers()));
+    request.extensions_mut().insert(known.clone());
+    lower_case_path(&mut request);
+    let metrics = request.app_data::<Data<Metrics>>().cloned();
+
+    let response = next.call(request).await?.map_into_boxed_body();
+    let problem = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Problem>())
+        .cloned();
+    let mut response = match &problem {
+        Some(problem) => {
+            let body = problem.response(Some(&known.0.correlation_id));
+            response.into_response(body.map_into_boxed_body())
+        }
+        None => response,
+    };
+    for (name, value) in [
+        (REQUEST_ID, Some(&known.0.correlation_id)),
+        (TRACEPARENT, known.0.traceparent.as_ref()),
+    ] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+
+    let request = response.request();
+    let route = request.match_pattern().unwrap_or_else(|| "none".into());
+    let (method, status, took) = (request.method(), response.status().as_u16(), begin.elapsed());
+    if let Some(metrics) = metrics {
+        // Any text may stand for a method; only the usual ones become labels.
+        let usual = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+        let label = usual
+            .iter()
+            .find(|usual| **usual == method.as_str())
+            .unwrap_or(&"other");
+        metrics.request(label, &route, status, took.as_secs_f64());
+    }
+    let level = match status {
+        _ if route.starts_with("/health") || route == "/metrics" => log::Level::Debug,
+        500.. => log::Level::Error,
+        _ => log::Level::Info,
+    };
+    let millis = format!("{:.1}", took.as_secs_f64() * 1000.0);
+    let code = problem.as_ref().map(|problem| problem.code);
+    Step::about("status", &status)
+        .with("ms", &millis)
+        .with("correlation_id", &known.0.correlation_id)
+        .with_some("code", &code)
+        .log(level, "HttpServer", format_args!("{method} {}", request.path()));
+    Ok(response)
+}
+
+/// The C# routes are found in any case; so are all of ours. Ids are the same in lower case.
+fn lower_case_path(request: &mut ServiceRequest) {
+    let uri = request.head().uri.clone();
+    let path = uri.path();
+    let trimmed = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
+    if trimmed.len() == path.len() && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return;
+    }
+    let mut lower = trimmed.to_ascii_lowercase();
+    if lower.is_empty() {
+        lower.push('/');
+    }
+    if let Some(query) = uri.query() {
+        lower.push('?');
+        lower.push_str(query);
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = lower.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
+    }
+}
+
+/// Runs `work` to its end even if the caller hangs up: what was begun is finished.
+pub async fn regardless_of_the_caller<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
+    actix_web::rt::spawn(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_that_would_forge_log_lines_is_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1"));
+        assert_eq!(context(&headers).correlation_id, "abc-1");
+        headers.insert(REQUEST_ID, HeaderValue::from_static("a b"));
+        assert_ne!(context(&headers).correlation_id, "a b");
+    }
+
+    #[test]
+    fn a_trace_is_taken_up_or_begun() {
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(given));
+        assert_eq!(context(&headers).traceparent.as_deref(), Some(given));
+        headers.insert(TRACEPARENT, HeaderValue::from_static("00-nonsense"));
+        assert!(is_traceparent(&context(&headers).traceparent.unwrap()));
+    }
+}

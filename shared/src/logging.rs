@@ -1,0 +1,241 @@
+//! Log lines for people: one for each step, with the actor's name and the same fields everywhere.
+//!
+//! ```text
+//! 2026-11-22T18:00:00.000Z INFO  orders PublisherActor published OrderCreated order_id=… partition=1 offset=0
+//! ```
+//!
+//! so that `grep <order id>` over the logs of both services tells the saga. Control characters are
+//! escaped: what a request says cannot forge a line. `LOG_FORMAT=json` writes an object a line.
+
+use std::{fmt, io::Write};
+
+use env_logger::fmt::Formatter;
+use log::{
+    Level, Record,
+    kv::{Key, Value, VisitSource},
+};
+
+use crate::{
+    envelope::{OutboxEvent, Received},
+    environment::Environment,
+    event_log::Position,
+};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error. `RUST_LOG` filters as usual; without it, `info` of ourselves
+/// and `warn` of libraries.
+pub fn start(format: LogFormat) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(log::LevelFilter::Warn);
+    for own in ["orders", "customers", "stack", "shared", "kafka", "mongo"]
+        .iter()
+        .chain(ACTORS)
+    {
+        builder.filter_module(own, log::LevelFilter::Info);
+    }
+    builder.parse_env("RUST_LOG");
+    let environment = Environment::real();
+    builder.format(move |out, record| {
+        let now = environment.now().to_string();
+        match format {
+            LogFormat::Text => text(out, &now, record),
+            LogFormat::Json => json(out, &now, record),
+        }
+    });
+    // A test process starts several services; the first one's logger serves them all.
+    let _ = builder.try_init();
+}
+
+/// Log targets that are not module paths: actors and the like, by which log lines are told apart.
+const ACTORS: &[&str] = &[
+    "KafkaConsumerActor",
+    "PublisherActor",
+    "RepositoryActor",
+    "OnOrderCreatedHandler",
+    "OnOrderCancelledHandler",
+    "OnOrderValidatedHandler",
+    "OrderWatchActor",
+    "ReannouncementActor",
+    "HttpServer",
+    "Service",
+];
+
+fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<()> {
+    let level = record.level();
+    write!(out, "{now} {level:<5} ")?;
+    if let Some(service) = service() {
+        write!(out, "{service} ")?;
+    }
+    write!(out, "{} {}", record.target(), Escaped(record.args()))?;
+    struct Fields<'a>(&'a mut Formatter);
+    impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+            Ok(write!(self.0, " {key}={}", Escaped(value))?)
+        }
+    }
+    record
+        .key_values()
+        .visit(&mut Fields(out))
+        .map_err(std::io::Error::other)?;
+    writeln!(out)
+}
+
+fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<()> {
+    struct Fields(serde_json::Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Fields {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+            let number = value.to_i64().map(serde_json::Value::from);
+            self.0.insert(
+                key.to_string(),
+                number.unwrap_or_else(|| value.to_string().into()),
+            );
+            Ok(())
+        }
+    }
+    let mut fields = Fields(serde_json::Map::new());
+    fields.0.insert("time".into(), now.into());
+    fields.0.insert("level".into(), record.level().as_str().into());
+    if let Some(service) = service() {
+        fields.0.insert("service".into(), service.into());
+    }
+    fields.0.insert("actor".into(), record.target().into());
+    fields
+        .0
+        .insert("message".into(), record.args().to_string().into());
+    record
+        .key_values()
+        .visit(&mut fields)
+        .map_err(std::io::Error::other)?;
+    writeln!(out, "{}", serde_json::Value::Object(fields.0))
+}
+
+/// Shows control characters instead of printing them.
+struct Escaped<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for part in text.split_inclusive(char::is_control) {
+                    match part.chars().next_back() {
+                        Some(last) if last.is_control() => {
+                            self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                            write!(self.0, "{}", last.escape_default())?;
+                        }
+                        _ => self.0.write_str(part)?,
+                    }
+                }
+                Ok(())
+            }
+        }
+        use fmt::Write;
+        write!(Escape(f), "{}", self.0)
+    }
+}
+
+thread_local! {
+    static SERVICE: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+}
+
+/// Log lines of this thread belong to this service: one process may run several.
+pub fn this_thread_serves(service: &'static str) {
+    SERVICE.set(Some(service));
+}
+
+fn service() -> Option<&'static str> {
+    SERVICE.get()
+}
+
+/// A log line in the making: the fields that say which event, which order, where.
+pub struct Step<'a> {
+    fields: Vec<(&'static str, Value<'a>)>,
+}
+
+impl<'a> Step<'a> {
+    /// A step about an event in an outbox, which is in the log by now.
+    pub fn published(event: &'a OutboxEvent, position: &'a Position) -> Step<'a> {
+        let mut step = Step {
+            fields: Vec::with_capacity(8),
+        };
+        if let Some(order_id) = &event.order_id {
+            step = step.with("order_id", order_id);
+        }
+        step.with("customer_id", &event.customer_id)
+            .with("event_id", &event.id)
+            .at(position)
+            .with("correlation_id", &event.context.correlation_id)
+    }
+
+    /// A step about an event that was read.
+    pub fn received(received: &'a Received) -> Step<'a> {
+        Step {
+            fields: Vec::with_capacity(8),
+        }
+        .with("event_id", &received.event_id)
+        .at(&received.position)
+        .with("correlation_id", &received.correlation_id)
+    }
+
+    /// A step about something else.
+    pub fn about(name: &'static str, value: &'a dyn fmt::Display) -> Step<'a> {
+        Step {
+            fields: Vec::with_capacity(8),
+        }
+        .with(name, value)
+    }
+
+    /// One more field.
+    pub fn with(mut self, name: &'static str, value: &'a dyn fmt::Display) -> Step<'a> {
+        self.fields.push((name, Value::from_dyn_display(value)));
+        self
+    }
+
+    /// One more field, where there is a value.
+    pub fn with_some<T: fmt::Display>(self, name: &'static str, value: &'a Option<T>) -> Step<'a> {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    fn at(self, position: &'a Position) -> Step<'a> {
+        self.with("topic", &position.topic)
+            .with("partition", &position.partition)
+            .with("offset", &position.offset)
+    }
+
+    /// Writes the line.
+    pub fn log(&self, level: Level, actor: &'static str, message: fmt::Arguments<'_>) {
+        if log::log_enabled!(target: actor, level) {
+            let record = Record::builder()
+                .level(level)
+                .target(actor)
+                .key_values(&self.fields)
+                .args(message)
+                .build();
+            log::logger().log(&record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_not_printed() {
+        assert_eq!(
+            Escaped("a\nb\u{1b}[31m\u{7f}é").to_string(),
+            "a\\nb\\u{1b}[31m\\u{7f}é"
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! What a service counts, for Prometheus.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+
+/// The counters of one service. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Counters>);
+
+struct Counters {
+    registry: Registry,
+    commands: IntCounter,
+    round_size: Histogram,
+    conflicts: IntCounter,
+    documents: IntCounter,
+    published: IntCounterVec,
+    consumed: IntCounterVec,
+    skipped: IntCounterVec,
+    dead_letters: IntCounterVec,
+    in_flight: IntGauge,
+    requests: HistogramVec,
+}
+
+impl Metrics {
+    /// Counters of this service, all at zero.
+    pub fn new(service: &str) -> Metrics {
+        let registry = Registry::new_custom(None, Some([("service".to_owned(), service.to_owned())].into()))
+            .expect("a label name that is fixed is valid");
+        fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+            let collector = made.expect("a metric whose name is fixed is valid");
+            registry
+                .register(Box::new(collector.clone()))
+                .expect("each metric is registered once");
+            collector
+        }
+        let counters = Counters {
+            commands: register(&registry, IntCounter::new("commands_total", "Commands decided")),
+            round_size: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("round_commands", "Commands in a round of the group commit")
+                        .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+                ),
+            ),
+            conflicts: register(
+                &registry,
+                IntCounter::new("write_conflicts_total", "Writes that met another version"),
+            ),
+            documents: register(
+                &registry,
+                IntCounter::new("documents_written_total", "Documents written"),
+            ),
+            published: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("events_published_total", "Events confirmed by the log"),
+                    &["event"],
+                ),
+            ),
+            consumed: register(
+                &registry,
+                IntCounterVec::new(Opts::new("events_consumed_total", "Events handled"), &["event"]),
+            ),
+            skipped: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("records_skipped_total", "Records that no handler is meant for"),
+                    &["known"],
+                ),
+            ),
+            dead_letters: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("dead_letters_total", "Records put on the dead-letter topic"),
+                    &["reason"],
+                ),
+            ),
+            in_flight: register(
+                &registry,
+                IntGauge::new(
+                    "consumer_in_flight",
+                    "Records taken from the log and not yet done",
+                ),
+            ),
+            requests: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new("http_request_seconds", "Requests by route and answer").buckets(vec![
+                        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                    ]),
+                    &["method", "route", "status"],
+                ),
+            ),
+            registry,
+        };
+        Metrics(Arc::new(counters))
+    }
+
+    /// A round of the group commit is written.
+    pub fn round(&self, commands: usize, documents: usize, conflicts: usize) {
+        self.0.commands.inc_by(commands as u64);
+        self.0.round_size.observe(commands as f64);
+        self.0.documents.inc_by((documents - conflicts) as u64);
+        self.0.conflicts.inc_by(conflicts as u64);
+    }
+
+    /// An event is in the log.
+    pub fn published(&self, event: &str) {
+        self.0.published.with_label_values(&[event]).inc();
+    }
+
+    /// An event is handled.
+    pub fn consumed(&self, event: &'static str) {
+        self.0.consumed.with_label_values(&[event]).inc();
+    }
+
+    /// A record is of an event that no handler is for; the name is not a label, being anybody's text.
+    pub fn skipped(&self, known: bool) {
+        self.0
+            .skipped
+            .with_label_values(&[if known { "yes" } else { "no" }])
+            .inc();
+    }
+
+    /// A record went to the dead letters.
+    pub fn dead_letter(&self, reason: &'static str) {
+        self.0.dead_letters.with_label_values(&[reason]).inc();
+    }
+
+    /// So many records are being handled.
+    pub fn in_flight(&self, records: usize) {
+        self.0.in_flight.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// A request is answered.
+    pub fn request(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        self.0
+            .requests
+            .with_label_values(&[method, route, &status.to_string()])
+            .observe(seconds);
+    }
+
+    /// All of them, in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut text) {
+            log::error!(target: "Service", "metrics cannot be written: {error}");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
