@@ -11,3 +11,5 @@ pub mod json;
 pub mod logging;
 pub mod metrics;
 pub mod money;
+pub mod service;
+pub mod settings;

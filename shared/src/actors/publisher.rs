@@ -164,7 +164,9 @@ impl Handler<Settled> for PublisherActor {
             }
         }
         match (again.is_empty(), refused) {
-            (true, false) => drop(confirmed.send(())),
+            (true, false) => {
+                let _ = confirmed.send(());
+            }
             (true, true) => drop(confirmed),
             (false, _) => drop(self.failed.insert(
                 number,

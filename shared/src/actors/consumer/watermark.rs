@@ -33,16 +33,6 @@ impl Watermark {
         }
         next
     }
-
-    /// Records that are under way.
-    pub fn len(&self) -> usize {
-        self.under_way.len()
-    }
-
-    /// Nothing is under way.
-    pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -58,7 +48,6 @@ mod tests {
         assert_eq!(watermark.done(5), None);
         assert_eq!(watermark.done(9), None);
         assert_eq!(watermark.done(4), Some(10));
-        assert!(watermark.is_empty());
     }
 
     #[test]
@@ -68,6 +57,6 @@ mod tests {
         watermark.begin(1);
         assert_eq!(watermark.done(0), Some(1));
         assert_eq!(watermark.done(0), None);
-        assert_eq!(watermark.len(), 1);
+        assert_eq!(watermark.done(1), Some(2));
     }
 }

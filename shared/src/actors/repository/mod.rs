@@ -491,7 +491,9 @@ impl<W: Workspace> RepositoryActor<W> {
     fn answer_drain(&mut self) {
         let quiet = self.rounds == 0 && !self.marking && self.tools.ledger.borrow().is_empty();
         if quiet && (self.waiting.is_empty() || !self.prepared) {
-            self.draining.drain(..).for_each(|told| drop(told.send(())));
+            self.draining.drain(..).for_each(|told| {
+                let _ = told.send(());
+            });
         }
     }
 }

@@ -1,0 +1,408 @@
+//! A service from start to stop.
+//!
+//! Starting waits for nothing: HTTP answers at once, `ready` tells what is waited for, and the rest
+//! follows as Kafka and MongoDB come. Stopping drains from the outside in, with one deadline: HTTP,
+//! consumer, rounds of the repository with their events, publisher, log.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Addr, Arbiter, Recipient};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    actors::{
+        consumer::{ConsumerSettings, KafkaConsumerActor, Routes},
+        essential::{Deaths, Drain, Essential, Essentials},
+        publisher::{Publish, PublisherActor},
+        repository::{Begin, RepositoryActor, RepositorySettings, Workspace},
+    },
+    contracts::dead_letter_topic,
+    document_store::{CollectionSettings, DocumentStore, StoreError},
+    environment::Environment,
+    event_log::{EventLog, LogError, Subscription, TopicSettings},
+    http::{Admission, CommonEndpoints, Readiness, surround, unknown_path},
+    logging,
+    metrics::Metrics,
+    settings::{Defaults, ServiceSettings},
+};
+
+/// Pause between tries to prepare the database or the log.
+const PREPARE_AGAIN: Duration = Duration::from_millis(500);
+/// How often a line says what is still waited for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Larger than any record of ours; a record of somebody else's still fits with the headers of a
+/// dead letter.
+const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Headers of a slow client have to be there by then.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// A connection without requests is closed after that.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What makes a service this one.
+pub trait Service: 'static {
+    /// Its name, in logs and as the source of its events.
+    const NAME: &'static str;
+    /// Defaults of its settings.
+    const DEFAULTS: Defaults;
+    /// Its collections.
+    const COLLECTIONS: &'static [CollectionSettings];
+    /// The description of its HTTP interface.
+    const OPENAPI: &'static str;
+    /// Its documents.
+    type Workspace: Workspace;
+    /// The actors that its HTTP endpoints ask.
+    type Endpoints: Clone + Send + 'static;
+
+    /// Starts its own actors on this thread: its endpoints' and the handlers of its events.
+    fn start_actors(kit: &Kit<Self::Workspace>) -> (Self::Endpoints, Routes);
+    /// Registers its HTTP resources.
+    fn configure_http(endpoints: Self::Endpoints, admission: Admission, config: &mut web::ServiceConfig);
+}
+
+/// What the kit gives a service's own actors to work with.
+pub struct Kit<W: Workspace> {
+    /// Who owns the database.
+    pub repository: Addr<RepositoryActor<W>>,
+    /// Who publishes.
+    pub publisher: Recipient<Publish>,
+    /// Clock, ids, chance.
+    pub environment: Environment,
+    /// See [`ServiceSettings::reannounce_after`].
+    pub reannounce_after: Duration,
+    essentials: Essentials,
+}
+
+impl<W: Workspace> Kit<W> {
+    /// For an actor that the service cannot do without.
+    pub fn essential(&self, name: &'static str) -> Essential {
+        self.essentials.guard(name)
+    }
+}
+
+/// The two ports of a service.
+#[derive(Clone)]
+pub struct Ports {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// The database.
+    pub store: Arc<dyn DocumentStore>,
+}
+
+/// Why a service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its address is not to be had.
+    #[error("cannot answer HTTP at {addr} (HTTP_ADDR): {source}")]
+    Address {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its thread ended.
+    #[error("the actors could not be started")]
+    Actors,
+}
+
+/// The actors of a service, which live on one thread.
+pub struct Actors<S: Service> {
+    publisher: Addr<PublisherActor>,
+    repository: Addr<RepositoryActor<S::Workspace>>,
+    /// Once the log is there.
+    consumer: Arc<std::sync::OnceLock<Addr<KafkaConsumerActor>>>,
+    endpoints: S::Endpoints,
+    readiness: Readiness,
+    metrics: Metrics,
+}
+
+impl<S: Service> Actors<S> {
+    /// Starts all actors on the current thread, and what prepares the ports for them.
+    pub fn start(
+        settings: &ServiceSettings,
+        ports: Ports,
+        environment: Environment,
+        essentials: Essentials,
+    ) -> Actors<S> {
+        let metrics = Metrics::new(S::NAME);
+        let publisher = PublisherActor::new(
+            ports.log.clone(),
+            settings.topic.clone(),
+            environment.clone(),
+            metrics.clone(),
+            essentials.guard("PublisherActor"),
+        )
+        .start();
+        let repository = RepositoryActor::new(RepositorySettings {
+            store: ports.store.clone(),
+            collections: S::COLLECTIONS,
+            publisher: publisher.clone().recipient(),
+            environment: environment.clone(),
+            metrics: metrics.clone(),
+            essential: essentials.guard("RepositoryActor"),
+        })
+        .start();
+        let kit = Kit {
+            repository: repository.clone(),
+            publisher: publisher.clone().recipient(),
+            environment: environment.clone(),
+            reannounce_after: settings.reannounce_after,
+            essentials: essentials.clone(),
+        };
+        let (endpoints, routes) = S::start_actors(&kit);
+
+        let readiness = Readiness::default();
+        readiness.asks("database", repository.clone().recipient());
+        readiness.asks("log", publisher.clone().recipient());
+        readiness.waits("consumer", "waiting for the database and the log");
+        let actors = Actors {
+            publisher,
+            repository,
+            consumer: Arc::default(),
+            endpoints,
+            readiness,
+            metrics: metrics.clone(),
+        };
+        let begin = BeginWhenReady {
+            topics: topics(settings),
+            collections: S::COLLECTIONS,
+            ports,
+            group: settings.group.clone(),
+            routes,
+            environment,
+            metrics,
+            essentials,
+            publisher: actors.publisher.clone(),
+            repository: actors.repository.clone(),
+            consumer: actors.consumer.clone(),
+            readiness: actors.readiness.clone(),
+            topic: settings.topic.clone(),
+        };
+        actix::spawn(begin.run());
+        actors
+    }
+
+    /// Finishes what is under way, from the outside in.
+    async fn drain(&self) {
+        if let Some(consumer) = self.consumer.get() {
+            let _ = consumer.send(Drain).await;
+        }
+        let _ = self.repository.send(Drain).await;
+        let _ = self.publisher.send(Drain).await;
+    }
+}
+
+fn topics(settings: &ServiceSettings) -> Vec<TopicSettings> {
+    let topic = |name: String, max_record_bytes| TopicSettings {
+        name,
+        partitions: settings.partitions,
+        replication: settings.replication,
+        max_record_bytes,
+    };
+    vec![
+        topic(settings.topic.clone(), MAX_RECORD_BYTES),
+        topic(dead_letter_topic(&settings.topic), 2 * MAX_RECORD_BYTES),
+    ]
+}
+
+/// Prepares the ports as they come, then lets the actors begin.
+struct BeginWhenReady<W: Workspace> {
+    topics: Vec<TopicSettings>,
+    collections: &'static [CollectionSettings],
+    ports: Ports,
+    group: String,
+    topic: String,
+    routes: Routes,
+    environment: Environment,
+    metrics: Metrics,
+    essentials: Essentials,
+    publisher: Addr<PublisherActor>,
+    repository: Addr<RepositoryActor<W>>,
+    consumer: Arc<std::sync::OnceLock<Addr<KafkaConsumerActor>>>,
+    readiness: Readiness,
+}
+
+impl<W: Workspace> BeginWhenReady<W> {
+    async fn run(self) {
+        let store = self.ports.store.clone();
+        let collections = || store.prepare(self.collections.to_vec());
+        until_ready("database", collections, StoreError::to_string).await;
+        self.repository.do_send(Begin);
+
+        let log = self.ports.log.clone();
+        until_ready("log", || log.prepare(self.topics.clone()), LogError::to_string).await;
+        let subscription = Subscription {
+            group: self.group.clone(),
+            topics: vec![self.topic],
+        };
+        let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
+        let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
+        let consumer = KafkaConsumerActor::new(ConsumerSettings {
+            group: self.group,
+            subscribed,
+            routes: self.routes,
+            publisher: self.publisher.recipient(),
+            environment: self.environment,
+            metrics: self.metrics,
+            essential: self.essentials.guard("KafkaConsumerActor"),
+        })
+        .start();
+        self.readiness.asks("consumer", consumer.clone().recipient());
+        let _ = self.consumer.set(consumer);
+    }
+}
+
+/// Tries until it succeeds, and says now and then what is waited for.
+async fn until_ready<T, E, F>(
+    what: &str,
+    mut prepare: impl FnMut() -> F,
+    describe: impl Fn(&E) -> String,
+) -> T
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut said: Option<Instant> = None;
+    loop {
+        match prepare().await {
+            Ok(ready) => {
+                if said.is_some() {
+                    log::info!(target: "Service", "the {what} is there");
+                }
+                return ready;
+            }
+            Err(error) => {
+                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                    log::warn!(target: "Service", "waiting for the {what}: {}", describe(&error));
+                    said = Some(Instant::now());
+                }
+                tokio::time::sleep(PREPARE_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// A service that runs.
+pub struct Running {
+    /// Where it answers HTTP.
+    pub http_addr: SocketAddr,
+    name: &'static str,
+    deaths: Deaths,
+    server: ServerHandle,
+    arbiter: Arbiter,
+    log: Arc<dyn EventLog>,
+    drain: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    shutdown_timeout: Duration,
+}
+
+/// Starts a service: its actors on a thread of their own, HTTP on others. Needs an actix system.
+pub async fn start<S: Service>(
+    settings: &ServiceSettings,
+    ports: Ports,
+    environment: Environment,
+) -> Result<Running, StartError> {
+    let addr = settings.http_addr;
+    let address = |source| StartError::Address { addr, source };
+    let listener = TcpListener::bind(addr).map_err(address)?;
+    let http_addr = listener.local_addr().map_err(address)?;
+
+    let (essentials, deaths) = Essentials::new();
+    let log = ports.log.clone();
+    let arbiter = Arbiter::new();
+    let (started, when_started) = oneshot::channel();
+    let (drain, asked_to_drain) = oneshot::channel::<oneshot::Sender<()>>();
+    {
+        let settings = settings.clone();
+        // The actors themselves need not be sendable: only their making is sent to the thread.
+        arbiter.spawn_fn(move || {
+            logging::this_thread_serves(S::NAME);
+            let actors = Actors::<S>::start(&settings, ports, environment, essentials);
+            let http = (
+                actors.endpoints.clone(),
+                actors.readiness.clone(),
+                actors.metrics.clone(),
+            );
+            let _ = started.send(http);
+            actix::spawn(async move {
+                if let Ok(told) = asked_to_drain.await {
+                    actors.drain().await;
+                    let _ = told.send(());
+                }
+            });
+        });
+    }
+    let (endpoints, readiness, metrics) = when_started.await.map_err(|_| StartError::Actors)?;
+
+    let admission = Admission::new(settings.max_in_flight, settings.request_timeout);
+    let server = HttpServer::new(move || {
+        logging::this_thread_serves(S::NAME);
+        let common = CommonEndpoints {
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            openapi: S::OPENAPI,
+        };
+        let (endpoints, admission) = (endpoints.clone(), admission.clone());
+        App::new()
+            .configure(|config| common.configure(config))
+            .configure(move |config| S::configure_http(endpoints, admission, config))
+            .default_service(web::to(unknown_path))
+            .wrap(from_fn(surround))
+    })
+    .workers(settings.http_workers)
+    .client_request_timeout(HEADERS_WITHIN)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+    .disable_signals()
+    .listen(listener)
+    .map_err(address)?
+    .run();
+    let handle = server.handle();
+    actix::spawn(server);
+    Ok(Running {
+        http_addr,
+        name: S::NAME,
+        deaths,
+        server: handle,
+        arbiter,
+        log,
+        drain: Some(drain),
+        shutdown_timeout: settings.shutdown_timeout,
+    })
+}
+
+impl Running {
+    /// Waits until an actor dies that the service cannot do without; its name.
+    pub async fn death(&mut self) -> &'static str {
+        match self.deaths.recv().await {
+            Some(actor) => actor,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops, finishing what is under way. `false`: not all of it was finished in time; what is left
+    /// is durable and goes on at the next start.
+    pub async fn stop(mut self) -> bool {
+        log::info!(target: "Service", service = self.name; "stopping: finishing what is under way");
+        let deadline = self.shutdown_timeout;
+        let drained = tokio::time::timeout(deadline, async {
+            self.server.stop(true).await;
+            let (told, when_drained) = oneshot::channel();
+            if let Some(drain) = self.drain.take() {
+                let _ = drain.send(told);
+            }
+            let _ = when_drained.await;
+            self.log.close(deadline).await;
+        });
+        let in_time = drained.await.is_ok();
+        if in_time {
+            log::info!(target: "Service", service = self.name; "stopped");
+        } else {
+            log::warn!(target: "Service", service = self.name; "stopped before all was finished: it goes on at the next start");
+        }
+        self.arbiter.stop();
+        in_time
+    }
+}

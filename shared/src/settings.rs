@@ -1,0 +1,394 @@
+//! The settings of a service: flags and environment variables of the same name, checked at start,
+//! every wrong one named at once.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use clap::Args;
+
+use crate::{contracts, http::parse_duration, logging::LogFormat};
+
+/// What differs between the services' defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// `HTTP_ADDR`.
+    pub http_addr: &'static str,
+    /// `KAFKA_GROUP`.
+    pub group: &'static str,
+    /// `MONGODB_DATABASE`.
+    pub database: &'static str,
+}
+
+/// The settings as they were given, unchecked: text, so that all that is wrong can be told at once.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Arguments {
+    /// Address to answer HTTP at
+    #[arg(long, env = "HTTP_ADDR", value_name = "ADDR", hide_env_values = true)]
+    pub http_addr: Option<String>,
+    /// Threads that answer HTTP
+    #[arg(
+        long,
+        env = "HTTP_WORKERS",
+        value_name = "N",
+        default_value = "2",
+        hide_env_values = true
+    )]
+    pub http_workers: String,
+    /// Kafka's address, or several separated by commas
+    #[arg(
+        long,
+        env = "KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        hide_env_values = true
+    )]
+    pub kafka_brokers: Option<String>,
+    /// Topic of the events; the dead letters go to this plus `.dead-letters`
+    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", default_value = contracts::TOPIC, hide_env_values = true)]
+    pub kafka_topic: String,
+    /// Partitions to create the topic with
+    #[arg(
+        long,
+        env = "KAFKA_PARTITIONS",
+        value_name = "N",
+        default_value = "6",
+        hide_env_values = true
+    )]
+    pub kafka_partitions: String,
+    /// Copies of each partition to create the topic with
+    #[arg(
+        long,
+        env = "KAFKA_REPLICATION",
+        value_name = "N",
+        default_value = "1",
+        hide_env_values = true
+    )]
+    pub kafka_replication: String,
+    /// Consumer group
+    #[arg(long, env = "KAFKA_GROUP", value_name = "NAME", hide_env_values = true)]
+    pub kafka_group: Option<String>,
+    /// How the group is coordinated: classic, or consumer (KIP-848)
+    #[arg(
+        long,
+        env = "KAFKA_GROUP_PROTOCOL",
+        value_name = "NAME",
+        default_value = "classic",
+        hide_env_values = true
+    )]
+    pub kafka_group_protocol: String,
+    /// Further settings of the Kafka client, such as `security.protocol=SASL_SSL,sasl.username=…`
+    #[arg(
+        long,
+        env = "KAFKA_OPTIONS",
+        value_name = "NAME=VALUE,…",
+        hide_env_values = true
+    )]
+    pub kafka_options: Option<String>,
+    /// MongoDB's address; it has to be a replica set
+    #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
+    pub mongodb_uri: Option<String>,
+    /// Database
+    #[arg(long, env = "MONGODB_DATABASE", value_name = "NAME", hide_env_values = true)]
+    pub mongodb_database: Option<String>,
+    /// How log lines are written: text or json. RUST_LOG chooses which (info by default)
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_env_values = true
+    )]
+    pub log_format: String,
+    /// Requests that may be under way until their events are in the log; more are answered 503
+    #[arg(
+        long,
+        env = "MAX_IN_FLIGHT",
+        value_name = "N",
+        default_value = "10000",
+        hide_env_values = true
+    )]
+    pub max_in_flight: String,
+    /// How long a request may take
+    #[arg(
+        long,
+        env = "REQUEST_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        hide_env_values = true
+    )]
+    pub request_timeout: String,
+    /// Age at which an order that is not final is announced again
+    #[arg(
+        long,
+        env = "REANNOUNCE_AFTER",
+        value_name = "DURATION",
+        default_value = "30s",
+        hide_env_values = true
+    )]
+    pub reannounce_after: String,
+    /// How long finishing what is under way may take when told to stop
+    #[arg(
+        long,
+        env = "SHUTDOWN_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "20s",
+        hide_env_values = true
+    )]
+    pub shutdown_timeout: String,
+}
+
+/// How the members of a Kafka group come to their partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree among themselves, cooperatively.
+    Classic,
+    /// The broker decides (KIP-848, Kafka 4).
+    Consumer,
+}
+
+/// The checked settings of a service, beside where its log and its database are.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Where HTTP is answered.
+    pub http_addr: SocketAddr,
+    /// Threads for it.
+    pub http_workers: usize,
+    /// Topic of the events.
+    pub topic: String,
+    /// Partitions to create it with.
+    pub partitions: i32,
+    /// Copies to create it with.
+    pub replication: i32,
+    /// Consumer group.
+    pub group: String,
+    /// Database name.
+    pub database: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Requests under way.
+    pub max_in_flight: usize,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Age at which an order that is not final is announced again.
+    pub reannounce_after: Duration,
+    /// How long stopping may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// The checked settings for a Kafka and a MongoDB.
+#[derive(Clone)]
+pub struct EngineSettings {
+    /// Kafka's addresses.
+    pub kafka_brokers: String,
+    /// How groups are coordinated.
+    pub group_protocol: GroupProtocol,
+    /// Further settings of the client.
+    pub kafka_options: Vec<(String, String)>,
+    /// MongoDB's address.
+    pub mongodb_uri: String,
+}
+
+/// One setting that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingError {
+    /// Its name.
+    pub name: &'static str,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flag = self.name.to_ascii_lowercase().replace('_', "-");
+        write!(f, "{} (--{flag}) {}", self.name, self.problem)
+    }
+}
+
+/// Collects what is wrong while settings are read.
+#[derive(Default)]
+pub struct Check(Vec<SettingError>);
+
+impl Check {
+    /// The value, or a note of what is wrong with it.
+    pub fn read<T>(&mut self, name: &'static str, value: Result<T, String>) -> Option<T> {
+        value
+            .map_err(|problem| self.0.push(SettingError { name, problem }))
+            .ok()
+    }
+
+    /// All that was wrong so far.
+    pub fn errors(self) -> Vec<SettingError> {
+        self.0
+    }
+}
+
+impl Arguments {
+    /// Checks what both kinds of engines need.
+    pub fn service(&self, defaults: Defaults, check: &mut Check) -> Option<ServiceSettings> {
+        let or = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let group = check.read("KAFKA_GROUP", name(&or(&self.kafka_group, defaults.group)));
+        let database = check.read(
+            "MONGODB_DATABASE",
+            name(&or(&self.mongodb_database, defaults.database)),
+        );
+        let http_addr = check.read("HTTP_ADDR", address(&or(&self.http_addr, defaults.http_addr)));
+        let http_workers = check.read("HTTP_WORKERS", number(&self.http_workers, 1, 64));
+        let topic = check.read("KAFKA_TOPIC", name(&self.kafka_topic));
+        let partitions = check.read("KAFKA_PARTITIONS", number(&self.kafka_partitions, 1, 10_000));
+        let replication = check.read("KAFKA_REPLICATION", number(&self.kafka_replication, 1, 15));
+        let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
+        let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
+        let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
+        let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
+        let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
+        Some(ServiceSettings {
+            http_addr: http_addr?,
+            http_workers: http_workers? as usize,
+            topic: topic?,
+            partitions: i32::try_from(partitions?).ok()?,
+            replication: i32::try_from(replication?).ok()?,
+            group: group?,
+            database: database?,
+            log_format: log_format?,
+            max_in_flight: max_in_flight? as usize,
+            request_timeout: request_timeout?,
+            reannounce_after: reannounce_after?,
+            shutdown_timeout: shutdown_timeout?,
+        })
+    }
+
+    /// Checks what Kafka and MongoDB need.
+    pub fn engines(&self, check: &mut Check) -> Option<EngineSettings> {
+        let needed = |given: &Option<String>, what: &str| match given.as_deref().map(str::trim) {
+            Some(given) if !given.is_empty() => Ok(given.to_owned()),
+            _ => Err(format!("is missing: this service needs {what}")),
+        };
+        let kafka_brokers = check.read(
+            "KAFKA_BROKERS",
+            needed(&self.kafka_brokers, "a Kafka, for example 127.0.0.1:9092"),
+        );
+        let mongodb_uri = needed(
+            &self.mongodb_uri,
+            "a MongoDB replica set, for example mongodb://127.0.0.1:27017/?replicaSet=rs0",
+        )
+        .and_then(|uri| match uri.split_once("://") {
+            Some(("mongodb", _)) => Ok(uri),
+            _ => Err("has to begin with mongodb://".into()),
+        });
+        let mongodb_uri = check.read("MONGODB_URI", mongodb_uri);
+        let protocol = match self.kafka_group_protocol.to_ascii_lowercase().as_str() {
+            "classic" => Ok(GroupProtocol::Classic),
+            "consumer" => Ok(GroupProtocol::Consumer),
+            other => Err(format!("is {other:?}: use classic or consumer")),
+        };
+        let group_protocol = check.read("KAFKA_GROUP_PROTOCOL", protocol);
+        let options = self
+            .kafka_options
+            .as_deref()
+            .unwrap_or("")
+            .split(',')
+            .filter(|option| !option.trim().is_empty());
+        // Without what stands behind the name: it may be a password.
+        let pair = |option: &str| match option.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            None => Err("is not name=value, or several separated by commas".to_owned()),
+        };
+        let kafka_options = check.read("KAFKA_OPTIONS", options.map(pair).collect());
+        Some(EngineSettings {
+            kafka_brokers: kafka_brokers?,
+            group_protocol: group_protocol?,
+            kafka_options: kafka_options?,
+            mongodb_uri: mongodb_uri?,
+        })
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("is {text:?}: use an address with a port, for example 127.0.0.1:32001"))
+}
+
+fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("is {text:?}: use a whole number from {least} to {most}"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| format!("is {text:?}: use a duration such as 10s or 500ms"))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !text.is_empty() && text.len() <= 200 && text.bytes().all(right) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "is {text:?}: use 1 to 200 letters, digits, dots, dashes or underscores"
+        ))
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("is {text:?}: use text or json")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    const DEFAULTS: Defaults = Defaults {
+        http_addr: "127.0.0.1:0",
+        group: "group",
+        database: "database",
+    };
+
+    fn parse(flags: &[&str]) -> Arguments {
+        Program::parse_from(std::iter::once(&"test").chain(flags)).arguments
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named_at_once() {
+        let arguments = parse(&[
+            "--http-addr=nowhere",
+            "--kafka-partitions=0",
+            "--log-format=xml",
+            "--request-timeout=soon",
+            "--mongodb-uri=postgres://x",
+        ]);
+        let mut check = Check::default();
+        assert!(arguments.service(DEFAULTS, &mut check).is_none());
+        assert!(arguments.engines(&mut check).is_none());
+        let names: Vec<_> = check.errors().iter().map(|error| error.name).collect();
+        let wrong = [
+            "HTTP_ADDR",
+            "KAFKA_PARTITIONS",
+            "LOG_FORMAT",
+            "REQUEST_TIMEOUT",
+            "KAFKA_BROKERS",
+            "MONGODB_URI",
+        ];
+        assert_eq!(names, wrong);
+    }
+
+    #[test]
+    fn the_defaults_are_right() {
+        let mut check = Check::default();
+        let settings = parse(&[]).service(DEFAULTS, &mut check).unwrap();
+        assert_eq!(
+            (settings.topic.as_str(), settings.group.as_str()),
+            ("ReactiveMicroservices", "group")
+        );
+        assert!(check.errors().is_empty());
+    }
+}
