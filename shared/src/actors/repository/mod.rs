@@ -118,21 +118,18 @@ pub struct RepositorySettings {
 #[rtype(result = "()")]
 pub struct Begin;
 
-/// Reads a document.
+/// Reads documents; those that do not exist are left out.
 #[derive(Message)]
-#[rtype(result = "Result<Option<D>, RepositoryError>")]
+#[rtype(result = "Result<Vec<D>, RepositoryError>")]
 pub struct Find<D: Document> {
-    id: uuid::Uuid,
+    ids: Vec<uuid::Uuid>,
     _type: std::marker::PhantomData<fn() -> D>,
 }
 
 impl<D: Document> Find<D> {
-    /// The document of this id.
-    pub fn new(id: impl Into<uuid::Uuid>) -> Find<D> {
-        Find {
-            id: id.into(),
-            _type: std::marker::PhantomData,
-        }
+    /// The documents of these ids.
+    pub fn new(ids: impl IntoIterator<Item = impl Into<uuid::Uuid>>) -> Find<D> {
+        Find { ids: ids.into_iter().map(Into::into).collect(), _type: std::marker::PhantomData }
     }
 }
 
@@ -239,15 +236,11 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
 }
 
 impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Option<D>, RepositoryError>>;
+    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
 
-    fn handle(&mut self, Find { id, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Find { ids, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
-        Box::pin(async move {
-            let found = store.find(D::COLLECTION.name, vec![id]).await?;
-            let document = found.first().map(|raw| decode::<D>(raw)).transpose()?;
-            Ok(document.map(|stored| stored.document))
-        })
+        Box::pin(async move { documents(store.find(D::COLLECTION.name, ids).await?) })
     }
 }
 
@@ -256,14 +249,12 @@ impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
 
     fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
-        Box::pin(async move {
-            let found = store.list(query).await?;
-            let documents = found
-                .iter()
-                .map(|raw| decode::<D>(raw).map(|stored| stored.document));
-            Ok(documents.collect::<Result<_, _>>()?)
-        })
+        Box::pin(async move { documents(store.list(query).await?) })
     }
+}
+
+fn documents<D: Document>(found: Vec<mongodb::bson::RawDocumentBuf>) -> Result<Vec<D>, RepositoryError> {
+    Ok(found.iter().map(|raw| decode::<D>(raw).map(|stored| stored.document)).collect::<Result<_, _>>()?)
 }
 
 impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {

@@ -72,22 +72,18 @@ impl<D: Document> CopiesOf<D> {
         self.copies.get(&id.into()).map(|copy| &copy.document)
     }
 
-    /// The version that the document will have if it is put (once more).
-    pub fn next_version(&self, id: impl Into<Uuid>) -> i64 {
-        self.copies
-            .get(&id.into())
-            .and_then(|copy| copy.version)
-            .unwrap_or(0)
-            + 1
-    }
-
-    /// Inserts or replaces a document and announces `events`.
+    /// Inserts or replaces a document and announces `events`; one that stands in its outbox already
+    /// is announced once.
     pub fn put(&mut self, document: D, events: impl IntoIterator<Item = OutboxEvent>) {
         match self.copies.entry(document.id()) {
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 let copy = entry.get_mut();
                 copy.document = document;
-                copy.outbox.extend(events);
+                for event in events {
+                    if copy.outbox.iter().all(|known| known.id != event.id) {
+                        copy.outbox.push(event);
+                    }
+                }
                 copy.changed = true;
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
