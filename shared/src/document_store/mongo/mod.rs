@@ -117,6 +117,8 @@ pub struct MongoStore {
     /// The runtime in which the client was made: all driver calls run there.
     runtime: Handle,
     watch: Arc<Watch>,
+    /// What a sweep waits for.
+    marked: queries::Marked,
     /// The last readiness check and when it ended. Held while one is under way, so that callers who
     /// come meanwhile share it.
     checked: Mutex<Option<(Instant, Result<(), StoreError>)>>,
@@ -154,6 +156,7 @@ impl MongoStore {
             settings,
             runtime,
             watch,
+            marked: queries::Marked::default(),
             checked: Mutex::new(None),
         })
     }

@@ -4,11 +4,19 @@
 //! Marks are the one exception to durable writes (`w: 1`): a lost one republishes an event under
 //! the same id, which is harmless.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
 use mongodb::{
-    bson::{Binary, Bson, Document, RawDocumentBuf, doc, spec::BinarySubtype},
+    ClusterTime,
+    bson::{
+        Binary, Bson, Document, RawDocumentBuf, Timestamp, deserialize_from_document, doc,
+        spec::BinarySubtype,
+    },
     options::{FindOptions, Hint, ReadConcern},
 };
 use uuid::Uuid;
@@ -138,6 +146,10 @@ pub(super) async fn list(store: &MongoStore, query: Query) -> Result<Vec<RawDocu
 }
 
 /// See [`super::super::DocumentStore::unpublished`].
+///
+/// Reads the majority: an event must not go out of a document that may yet be rolled back. Marks get
+/// there a little later than they are answered, so the query waits for the last one of ours; without
+/// that a sweep would find, and publish again, what was marked a moment ago.
 pub(super) async fn unpublished(
     store: &MongoStore,
     collection: &'static str,
@@ -146,14 +158,83 @@ pub(super) async fn unpublished(
     if limit == 0 {
         return Ok(Vec::new());
     }
+    let within = store.settings.call_timeout;
     let options = FindOptions::builder()
         .hint(Hint::Keys(doc! { "outbox._id": 1 }))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX - 1))
+        .read_concern(ReadConcern::majority())
+        .max_time(within)
+        .batch_size(u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX))
         .build();
-    let filter = doc! { "outbox._id": { "$exists": true } };
-    fetch(store, collection, filter, options, store.settings.call_timeout)
-        .await
+    let marked = store.marked.last();
+    let client = store.client.clone();
+    let documents = store.database.collection::<RawDocumentBuf>(collection);
+    let found = store
+        .call(within, async move {
+            let mut session = client.start_session().await?;
+            if let Some(marked) = marked {
+                session.advance_cluster_time(&marked.cluster_time);
+                session.advance_operation_time(marked.operation_time);
+            }
+            let filter = doc! { "outbox._id": { "$exists": true } };
+            let mut cursor = documents
+                .find(filter)
+                .with_options(options)
+                .session(&mut session)
+                .await?;
+            let mut found = Vec::new();
+            while cursor.advance(&mut session).await? {
+                found.push(cursor.current().to_owned());
+            }
+            Ok(found)
+        })
+        .await;
+    // The time of a mark that a failover undid is nothing to wait for twice.
+    found
+        .inspect_err(|_| store.marked.forget())
         .map_err(Fault::of_read)
+}
+
+/// When, on the servers' clock, the last mark was made.
+#[derive(Debug, Default)]
+pub(super) struct Marked(Mutex<Option<ServerTime>>);
+
+#[derive(Debug, Clone)]
+struct ServerTime {
+    operation_time: Timestamp,
+    cluster_time: ClusterTime,
+}
+
+impl Marked {
+    fn last(&self) -> Option<ServerTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Keeps the latest time that answers of marks tell.
+    fn take_from(&self, reply: &Document) {
+        let cluster_time = reply
+            .get_document("$clusterTime")
+            .cloned()
+            .map(deserialize_from_document);
+        let (Ok(operation_time), Ok(Ok(cluster_time))) = (reply.get_timestamp("operationTime"), cluster_time)
+        else {
+            return;
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last
+            .as_ref()
+            .is_none_or(|last| last.operation_time < operation_time)
+        {
+            *last = Some(ServerTime {
+                operation_time,
+                cluster_time,
+            });
+        }
+    }
 }
 
 /// See [`super::super::DocumentStore::mark_published`].
@@ -171,6 +252,7 @@ pub(super) async fn mark_published(store: &MongoStore, marks: Vec<Mark>) -> Resu
         })
     });
     for reply in try_join_all(calls).await.map_err(Fault::of_write)? {
+        store.marked.take_from(&reply);
         if let Some(reason) = commands::first_error(&reply) {
             return Err(StoreError::OutcomeUnknown(reason));
         }
