@@ -263,10 +263,13 @@ pub enum Accident {
     DelayRequest(Duration),
 }
 
+/// The marker to wait for, and what then happens.
+type Armed = Option<(Vec<u8>, Accident)>;
+
 /// A wire to the server on which accidents happen.
 pub struct Proxy {
     pub uri: String,
-    armed: Arc<Mutex<Option<(Vec<u8>, Accident)>>>,
+    armed: Arc<Mutex<Armed>>,
     pub accidents: Arc<AtomicU32>,
 }
 
@@ -320,7 +323,7 @@ impl Proxy {
 fn requests(
     mut from: TcpStream,
     mut to: TcpStream,
-    armed: &Mutex<Option<(Vec<u8>, Accident)>>,
+    armed: &Mutex<Armed>,
     accidents: &AtomicU32,
     fate: &Mutex<Option<Accident>>,
 ) {

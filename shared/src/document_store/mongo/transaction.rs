@@ -7,11 +7,12 @@
 //!
 //! Hazard: an attempt that timed out goes on running in the driver. It and we agree by one atomic
 //! step on whether it may still send its `commitTransaction`, so "given up" and "perhaps committed"
-//! are never confused.
+//! are never confused. One that was given up is also ended on the server: its open transaction would
+//! stand in the way of the next attempt until the server's own limit, a minute.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -19,7 +20,7 @@ use std::{
 
 use mongodb::{
     ClientSession, Database,
-    bson::RawDocumentBuf,
+    bson::{Document, RawDocumentBuf, doc},
     error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT},
     options::{Acknowledgment, ReadConcern, TransactionOptions, WriteConcern},
 };
@@ -35,6 +36,9 @@ use super::{
 
 /// After so many write conflicts on end the caller does better to read again.
 const MOST_WRITE_CONFLICTS: u32 = 8;
+
+/// Ending a lost transaction on the server may take so long.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The attempt may still be given up.
 const RUNNING: u8 = 0;
@@ -126,13 +130,17 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
         })
         .collect();
     let stage = Arc::new(AtomicU8::new(RUNNING));
+    let session_id = Arc::new(OnceLock::new());
     let (client, database, watch) = (store.client.clone(), store.database.clone(), store.watch.clone());
     let until = Instant::now() + within;
     let task = store.runtime.spawn({
-        let stage = stage.clone();
+        let (stage, session_id) = (stage.clone(), session_id.clone());
         async move {
             match client.start_session().await {
-                Ok(session) => run(session, database, commands, &stage, until).await,
+                Ok(session) => {
+                    let _ = session_id.set(session.id().clone());
+                    run(session, database, commands, &stage, until).await
+                }
                 Err(error) => Err(error),
             }
             .unwrap_or_else(|error| before_commit(classify(&error, watch.whereabouts())))
@@ -141,7 +149,13 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
     let ended = match timeout(within, task).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(join)) => lost(&stage, format!("the transaction was broken off: {join}")),
-        Err(_) => lost(&stage, store.no_answer(within).reason),
+        Err(_) => {
+            let ended = lost(&stage, store.no_answer(within).reason);
+            if let (Ended::BrokenOff(_), Some(session)) = (&ended, session_id.get()) {
+                end_on_server(store, session.clone()).await;
+            }
+            ended
+        }
     };
     match &ended {
         Ended::Committed | Ended::Refused | Ended::WriteConflict(_) => store.watch.answered(),
@@ -151,6 +165,16 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
         Ended::Unfit(_) => {}
     }
     ended
+}
+
+/// Ends the transaction of an attempt that was given up, if the server can be reached at all.
+async fn end_on_server(store: &MongoStore, session: Document) {
+    let admin = store.client.database("admin");
+    let command = doc! { "killSessions": [session] };
+    // In vain where the server is away; then nothing is in the way either.
+    let _ = store
+        .call(END_TIMEOUT, async move { admin.run_command(command).await })
+        .await;
 }
 
 /// We no longer hear of the attempt: may it still commit?
