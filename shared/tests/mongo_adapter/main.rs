@@ -12,6 +12,7 @@
 
 mod contract;
 mod faults;
+mod queries;
 mod servers;
 mod speed;
 mod support;

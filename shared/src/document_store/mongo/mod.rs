@@ -56,8 +56,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The answer of a readiness check is good for so long: probes of several callers cost one call.
 const CHECK_KEPT: Duration = Duration::from_secs(1);
 /// How often the driver looks after each server; with the connect timeout it bounds how long a
-/// frozen server keeps connections busy.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// frozen server keeps connections busy. It is also how long the driver may wait, after an error of
+/// a server that steps down, before it tries that server again: the default of 10 s is too long.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// To open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 

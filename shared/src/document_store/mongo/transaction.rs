@@ -7,8 +7,8 @@
 //!
 //! Hazard: an attempt that timed out goes on running in the driver. It and we agree by one atomic
 //! step on whether it may still send its `commitTransaction`, so "given up" and "perhaps committed"
-//! are never confused. One that was given up is also ended on the server: its open transaction would
-//! stand in the way of the next attempt until the server's own limit, a minute.
+//! are never confused. What was given up or is in doubt is also ended on the server: a transaction left
+//! open would stand in the way of the next attempt until the server's own limit, a minute.
 
 use std::{
     sync::{
@@ -146,17 +146,18 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
             .unwrap_or_else(|error| before_commit(classify(&error, watch.whereabouts())))
         }
     });
-    let ended = match timeout(within, task).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(join)) => lost(&stage, format!("the transaction was broken off: {join}")),
-        Err(_) => {
-            let ended = lost(&stage, store.no_answer(within).reason);
-            if let (Ended::BrokenOff(_), Some(session)) = (&ended, session_id.get()) {
-                end_on_server(store, session.clone()).await;
-            }
-            ended
-        }
+    let (ended, heard) = match timeout(within, task).await {
+        Ok(Ok(ended)) => (ended, true),
+        Ok(Err(join)) => (
+            lost(&stage, format!("the transaction was broken off: {join}")),
+            false,
+        ),
+        Err(_) => (lost(&stage, store.no_answer(within).reason), false),
     };
+    let may_stand_open = matches!(ended, Ended::InDoubt(_)) || !heard;
+    if let (true, Some(session)) = (may_stand_open, session_id.get()) {
+        end_on_server(store, session.clone()).await;
+    }
     match &ended {
         Ended::Committed | Ended::Refused | Ended::WriteConflict(_) => store.watch.answered(),
         Ended::NotSent(reason) | Ended::BrokenOff(reason) | Ended::InDoubt(reason) => {
@@ -167,7 +168,9 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
     ended
 }
 
-/// Ends the transaction of an attempt that was given up, if the server can be reached at all.
+/// Ends the transaction of an attempt that was given up or is in doubt, if the server can be reached.
+/// One that is committed already stays so; one that is not will never be, even if its
+/// `commitTransaction` is still on the way.
 async fn end_on_server(store: &MongoStore, session: Document) {
     let admin = store.client.database("admin");
     let command = doc! { "killSessions": [session] };
