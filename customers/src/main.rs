@@ -1,1 +1,5 @@
-fn main() {}
+//! The Customers service on Kafka and MongoDB.
+
+fn main() -> std::process::ExitCode {
+    shared::program::run::<customers::Customers>(env!("CARGO_PKG_VERSION"))
+}

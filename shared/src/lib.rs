@@ -12,4 +12,5 @@ pub mod logging;
 pub mod metrics;
 pub mod money;
 pub mod service;
+pub mod program;
 pub mod settings;

@@ -3,11 +3,12 @@
 use std::{borrow::Cow, time::Duration};
 
 use actix_web::{HttpRequest, http::header, web};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Problem;
 use crate::{
-    document_store::Order,
+    document_store::{Document, IndexValue, Order, Query},
     json::{FieldError, FieldType, parse_uuid},
 };
 
@@ -191,10 +192,10 @@ impl PageQuery {
     pub fn query(
         self,
         collection: &'static str,
-        matching: Vec<(&'static str, Vec<crate::document_store::IndexValue>)>,
-    ) -> crate::document_store::Query {
+        matching: Vec<(&'static str, Vec<IndexValue>)>,
+    ) -> Query {
         let order = Order::Descending;
-        crate::document_store::Query {
+        Query {
             collection,
             matching,
             after: self.after,
@@ -203,21 +204,24 @@ impl PageQuery {
         }
     }
 
-    /// The page: `{"items": […], "nextCursor": …}`, without a cursor on the last one.
-    pub fn page<T>(
-        self,
-        mut found: Vec<T>,
-        id: impl Fn(&T) -> Uuid,
-        show: impl Fn(&T) -> serde_json::Value,
-    ) -> serde_json::Value {
+    /// The page of what was found, as it is shown.
+    pub fn page<D: Document, V>(self, mut found: Vec<D>, show: impl Fn(&D) -> V) -> Page<V> {
         let more = found.len() > self.limit;
         found.truncate(self.limit);
-        let mut page = serde_json::json!({ "items": found.iter().map(show).collect::<Vec<_>>() });
-        if let Some(last) = found.last().filter(|_| more) {
-            page["nextCursor"] = id(last).to_string().into();
-        }
-        page
+        let next_cursor = found.last().filter(|_| more).map(Document::id);
+        Page { items: found.iter().map(show).collect(), next_cursor }
     }
+}
+
+/// A page of a list; the last one has no cursor.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<V> {
+    /// What stands on it.
+    pub items: Vec<V>,
+    /// Asks for the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<Uuid>,
 }
 
 /// The id in a path.
