@@ -5,7 +5,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     thread,
     time::{Duration, Instant},
 };
@@ -209,7 +209,8 @@ fn no_answer(link: &Link, error: &KafkaError) -> LogError {
 
 /// Asks now and then whether the brokers answer, once for all who want to know.
 pub(super) struct Probe {
-    publisher: Arc<Publisher>,
+    /// Not an owner: consumers hold this too, and must not keep a dropped log publishing.
+    publisher: Weak<Publisher>,
     link: Arc<Link>,
     state: Mutex<Asked>,
 }
@@ -226,7 +227,7 @@ struct Asked {
 }
 
 impl Probe {
-    pub(super) fn new(publisher: Arc<Publisher>, link: Arc<Link>) -> Self {
+    pub(super) fn new(publisher: &Arc<Publisher>, link: Arc<Link>) -> Self {
         Self {
             publisher,
             link,
@@ -288,8 +289,12 @@ impl Probe {
     }
 
     fn answer(&self, topic: Option<&str>) -> Answer {
-        let Some(producer) = self.publisher.producer() else {
-            return Err(LogError::Unavailable("no producer".into()));
+        let Some(producer) = self
+            .publisher
+            .upgrade()
+            .and_then(|publisher| publisher.producer())
+        else {
+            return Err(LogError::Unavailable("the log is gone".into()));
         };
         match producer.client().fetch_metadata(topic, ANSWER) {
             Ok(_) => {

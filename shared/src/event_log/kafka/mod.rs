@@ -211,7 +211,7 @@ impl KafkaLog {
     pub fn new(settings: KafkaSettings) -> Result<Self, LogError> {
         let link = Arc::new(Link::new(&settings.brokers));
         let publisher = Publisher::start(settings.for_producer(), Arc::clone(&link))?;
-        let probe = Arc::new(Probe::new(Arc::clone(&publisher), Arc::clone(&link)));
+        let probe = Arc::new(Probe::new(&publisher, Arc::clone(&link)));
         Ok(Self {
             settings,
             link,

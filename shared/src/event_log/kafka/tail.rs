@@ -10,7 +10,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    ClientConfig, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
