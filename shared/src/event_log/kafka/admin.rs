@@ -229,7 +229,7 @@ struct Asked {
 impl Probe {
     pub(super) fn new(publisher: &Arc<Publisher>, link: Arc<Link>) -> Self {
         Self {
-            publisher,
+            publisher: Arc::downgrade(publisher),
             link,
             state: Mutex::new(Asked::default()),
         }

@@ -140,7 +140,9 @@ impl KafkaSettings {
             .set("queue.buffering.max.kbytes", "262144")
             // As Java's clients do, so that a key has one partition whoever writes it.
             .set("partitioner", "murmur2_random")
-            .set("compression.codec", "lz4")
+            // Measured on two cores with rounds of 64 records: lz4 takes 40 % more CPU per record here
+            // and 25 % more in each reader. Where disk or network are dearer, set it in `extra`.
+            .set("compression.codec", "none")
             .set("message.max.bytes", "8388608")
             // How long a topic that the brokers do not know may still turn up before its records are
             // refused: the news of a new topic takes a moment to reach every broker.
@@ -163,6 +165,9 @@ impl KafkaSettings {
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
+            // Records end the wait at once, but a new or resumed partition is asked for only with the
+            // next request: this is how long such a partition may stand still.
+            .set("fetch.wait.max.ms", "100")
             // Notices a topic that is created later, and added partitions.
             .set("topic.metadata.refresh.interval.ms", "5000");
         match self.group_protocol {
