@@ -115,7 +115,7 @@ impl Link {
     }
 
     fn describe(&self, state: &State) -> String {
-        let reason = state.reason.as_deref().unwrap_or("no connection yet");
+        let reason = state.reason.as_deref().unwrap_or("no connection");
         format!("waiting for Kafka at {}: {reason}", self.brokers)
     }
 
@@ -146,9 +146,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// `h:1/bootstrap: Connect to ipv4#h:1 failed: Connection refused (after 0ms in state CONNECT)`
-/// without its two ends.
+/// without its two ends; the first names the client's own view of the broker.
 fn brief(text: &str) -> String {
     let text = text.split(" (after ").next().unwrap_or(text);
+    if let Some(begin) = text.find("Connect to ") {
+        return text[begin..].to_owned();
+    }
     match text.split_once(": ") {
         Some((origin, rest)) if origin.contains('/') && !origin.contains(' ') => rest.to_owned(),
         _ => text.to_owned(),

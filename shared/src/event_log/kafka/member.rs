@@ -348,6 +348,7 @@ impl ConsumerContext for MemberContext {
             RDKafkaErrorCode::RebalanceInProgress
             | RDKafkaErrorCode::IllegalGeneration
             | RDKafkaErrorCode::UnknownMemberId
+            | RDKafkaErrorCode::WaitingForCoordinator
             | RDKafkaErrorCode::StaleMemberEpoch => {
                 log::debug!(target: "kafka", group:% = self.0.group, error:%; "commit came too late");
             }
