@@ -1,5 +1,8 @@
 //! The kit.
 
 pub mod document_store;
+pub mod embedded;
 pub mod event_log;
 pub mod money;
+#[cfg(feature = "testing")]
+pub mod testing;
