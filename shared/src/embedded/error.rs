@@ -38,7 +38,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    pub(super) fn stopped() -> Self {
+    pub(crate) fn stopped() -> Self {
         Self::Unavailable("the embedded database is closed".to_owned())
     }
 
