@@ -167,10 +167,9 @@ impl Item {
 
     fn read(document: &RawDocumentBuf) -> Self {
         let document = Document::try_from(document.as_ref()).expect("BSON is a document");
-        let uuid = |field| {
-            document
-                .get_binary_generic(field)
-                .map(|bytes| Uuid::from_slice(bytes))
+        let uuid = |field| match document.get(field) {
+            Some(Bson::Binary(binary)) => Uuid::from_slice(&binary.bytes).expect("a UUID"),
+            other => panic!("{field} is {other:?}"),
         };
         let events = document
             .get_array("outbox")
