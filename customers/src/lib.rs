@@ -12,8 +12,8 @@
 //! Deliberately absent: no actor but the RepositoryActor holds a database handle; nothing here reads
 //! an order, not even by id: what there is to know of orders came in events.
 
-pub mod domain;
 pub mod actors;
+pub mod domain;
 pub mod http;
 
 use actix_web::web;
@@ -33,8 +33,11 @@ pub struct Customers;
 
 impl Service for Customers {
     const NAME: &'static str = NAME;
-    const DEFAULTS: Defaults =
-        Defaults { http_addr: "127.0.0.1:32001", group: "customer-service", database: "customers" };
+    const DEFAULTS: Defaults = Defaults {
+        http_addr: "127.0.0.1:32001",
+        group: "customer-service",
+        database: "customers",
+    };
     const COLLECTIONS: &'static [CollectionSettings] =
         &[domain::Customer::COLLECTION, domain::Reservation::COLLECTION];
     const OPENAPI: &'static str = http::OPENAPI;

@@ -1,1 +1,54 @@
-//! x
+//! Orders: owns orders and brings each to exactly one final state.
+//!
+//! In the order in which a newcomer should read:
+//!
+//! - [`domain`]: the rules, pure. What creating, validating and cancelling mean.
+//! - [`actors`]: what happens when: one actor an event, the commands of the RepositoryActor, who
+//!   waits for an order, what is announced again.
+//! - [`http`]: requests into messages.
+//!
+//! Everything else is the kit's, crate `shared`: [`shared::service`] shows how the parts come
+//! together.
+//!
+//! Deliberately absent: no actor but the RepositoryActor holds a database handle; nothing here reads
+//! a customer: whether there is credit is decided elsewhere and comes as an event.
+
+pub mod actors;
+pub mod domain;
+pub mod http;
+
+use actix_web::web;
+use shared::{
+    actors::consumer::Routes,
+    document_store::{CollectionSettings, Document},
+    http::Admission,
+    service::{Kit, Service},
+    settings::Defaults,
+};
+
+/// The name of this service.
+pub const NAME: &str = "orders";
+
+/// The service.
+pub struct Orders;
+
+impl Service for Orders {
+    const NAME: &'static str = NAME;
+    const DEFAULTS: Defaults = Defaults {
+        http_addr: "127.0.0.1:32002",
+        group: "order-service",
+        database: "orders",
+    };
+    const COLLECTIONS: &'static [CollectionSettings] = &[domain::Order::COLLECTION];
+    const OPENAPI: &'static str = http::OPENAPI;
+    type Workspace = actors::repository::OrdersWorkspace;
+    type Endpoints = actors::Endpoints;
+
+    fn start_actors(kit: &Kit<Self::Workspace>) -> (Self::Endpoints, Routes) {
+        actors::start(kit)
+    }
+
+    fn configure_http(endpoints: Self::Endpoints, admission: Admission, config: &mut web::ServiceConfig) {
+        http::configure(endpoints, admission, config);
+    }
+}

@@ -1,16 +1,37 @@
-//! The kit.
+//! The kit that services are built from. Knows nothing of orders and customers, except in
+//! [`contracts`].
+//!
+//! In the order in which a newcomer should read:
+//!
+//! | module | |
+//! | --- | --- |
+//! | [`contracts`] | what the services agree on: ids, words, events |
+//! | [`json`], [`money`], [`environment`] | reading tolerantly, exact sums, clock and chance in one place |
+//! | [`envelope`] | an event between its outbox and the log |
+//! | [`event_log`], [`document_store`] | the two ports, each with an adapter for a real engine and an embedded one |
+//! | [`embedded`] | what the embedded adapters stand on: group commits over one file |
+//! | [`actors`] | consumer, repository (the group commit), publisher |
+//! | [`http`] | problems, bodies, paging, waiting, health |
+//! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
+//! | [`service`], [`program`] | a service from start to stop, and the program around it |
+//!
+//! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
+//! a rebalance waits for anything; no timer stands between a command and its commit.
 
-pub mod actors;
 pub mod contracts;
-pub mod document_store;
-pub mod envelope;
-pub mod environment;
-pub mod event_log;
-pub mod http;
 pub mod json;
+pub mod money;
+pub mod environment;
+pub mod envelope;
+pub mod event_log;
+pub mod document_store;
+pub mod embedded;
+pub mod actors;
+pub mod http;
 pub mod logging;
 pub mod metrics;
-pub mod money;
+pub mod settings;
 pub mod service;
 pub mod program;
-pub mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;

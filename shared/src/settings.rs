@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::Args;
 
-use crate::{contracts, http::parse_duration, logging::LogFormat};
+use crate::{contracts, event_log::kafka::GroupProtocol, http::parse_duration, logging::LogFormat};
 
 /// What differs between the services' defaults.
 #[derive(Debug, Clone, Copy)]
@@ -133,15 +133,6 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub shutdown_timeout: String,
-}
-
-/// How the members of a Kafka group come to their partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupProtocol {
-    /// The members agree among themselves, cooperatively.
-    Classic,
-    /// The broker decides (KIP-848, Kafka 4).
-    Consumer,
 }
 
 /// The checked settings of a service, beside where its log and its database are.

@@ -41,10 +41,14 @@ pub struct Endpoints {
 /// Starts the actors of this service on the current thread: endpoints, and the table of handlers.
 pub fn start(kit: &Kit<CustomersWorkspace>) -> (Endpoints, Routes) {
     let repository = &kit.repository;
-    let on_order_created =
-        OnOrderCreatedHandler::new(repository.clone().recipient(), kit.essential("OnOrderCreatedHandler"));
-    let on_order_cancelled =
-        OnOrderCancelledHandler::new(repository.clone().recipient(), kit.essential("OnOrderCancelledHandler"));
+    let on_order_created = OnOrderCreatedHandler::new(
+        repository.clone().recipient(),
+        kit.essential("OnOrderCreatedHandler"),
+    );
+    let on_order_cancelled = OnOrderCancelledHandler::new(
+        repository.clone().recipient(),
+        kit.essential("OnOrderCancelledHandler"),
+    );
     let routes = Routes::default()
         .on::<OrderCreated>(on_order_created.start().recipient())
         .on::<OrderCancelled>(on_order_cancelled.start().recipient());
@@ -61,10 +65,15 @@ pub fn start(kit: &Kit<CustomersWorkspace>) -> (Endpoints, Routes) {
 /// What a failed command means for the event behind it. Every cause is named, so a new one does not
 /// compile until its fate is chosen.
 fn classify<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
-    answer.map_err(|error| HandlerError::Transient(error.to_string()))?.map_err(|error| match error {
-        RepositoryError::Unavailable(message)
-        | RepositoryError::OutcomeUnknown(message)
-        | RepositoryError::Unfit(message) => HandlerError::Transient(message),
-        RepositoryError::Panicked(message) => HandlerError::Poison { code: "handler-panicked", message },
-    })
+    answer
+        .map_err(|error| HandlerError::Transient(error.to_string()))?
+        .map_err(|error| match error {
+            RepositoryError::Unavailable(message)
+            | RepositoryError::OutcomeUnknown(message)
+            | RepositoryError::Unfit(message) => HandlerError::Transient(message),
+            RepositoryError::Panicked(message) => HandlerError::Poison {
+                code: "handler-panicked",
+                message,
+            },
+        })
 }

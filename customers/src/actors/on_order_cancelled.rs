@@ -23,8 +23,14 @@ pub struct OnOrderCancelledHandler {
 
 impl OnOrderCancelledHandler {
     /// A handler that asks this repository.
-    pub fn new(repository: Recipient<Execute<ReleaseCredit>>, essential: Essential) -> OnOrderCancelledHandler {
-        OnOrderCancelledHandler { repository, _essential: essential }
+    pub fn new(
+        repository: Recipient<Execute<ReleaseCredit>>,
+        essential: Essential,
+    ) -> OnOrderCancelledHandler {
+        OnOrderCancelledHandler {
+            repository,
+            _essential: essential,
+        }
     }
 }
 
@@ -36,12 +42,26 @@ impl Handler<Handle<OrderCancelled>> for OnOrderCancelledHandler {
     type Result = ResponseFuture<Result<(), HandlerError>>;
 
     fn handle(&mut self, message: Handle<OrderCancelled>, _: &mut Context<Self>) -> Self::Result {
-        let Handle { event, received, accepted } = message;
+        let Handle {
+            event,
+            received,
+            accepted,
+        } = message;
         let Some(customer_id) = event.customer_id else {
-            let message = "OrderCancelled without customerId: whose credit to release is not known".to_owned();
-            return Box::pin(async { Err(HandlerError::Poison { code: "no-customer", message }) });
+            let message =
+                "OrderCancelled without customerId: whose credit to release is not known".to_owned();
+            return Box::pin(async {
+                Err(HandlerError::Poison {
+                    code: "no-customer",
+                    message,
+                })
+            });
         };
-        let release = ReleaseCredit { order_id: event.id, customer_id, context: received.context() };
+        let release = ReleaseCredit {
+            order_id: event.id,
+            customer_id,
+            context: received.context(),
+        };
         let asked = self.repository.send(Execute::for_event(release, accepted));
         Box::pin(async move { classify(asked.await).map(drop) })
     }

@@ -24,7 +24,10 @@ pub struct OnOrderCreatedHandler {
 impl OnOrderCreatedHandler {
     /// A handler that asks this repository.
     pub fn new(repository: Recipient<Execute<ReserveCredit>>, essential: Essential) -> OnOrderCreatedHandler {
-        OnOrderCreatedHandler { repository, _essential: essential }
+        OnOrderCreatedHandler {
+            repository,
+            _essential: essential,
+        }
     }
 }
 
@@ -36,8 +39,15 @@ impl Handler<Handle<OrderCreated>> for OnOrderCreatedHandler {
     type Result = ResponseFuture<Result<(), HandlerError>>;
 
     fn handle(&mut self, message: Handle<OrderCreated>, _: &mut Context<Self>) -> Self::Result {
-        let Handle { event: order, received, accepted } = message;
-        let reserve = ReserveCredit { order, context: received.context() };
+        let Handle {
+            event: order,
+            received,
+            accepted,
+        } = message;
+        let reserve = ReserveCredit {
+            order,
+            context: received.context(),
+        };
         let asked = self.repository.send(Execute::for_event(reserve, accepted));
         Box::pin(async move { classify(asked.await).map(drop) })
     }

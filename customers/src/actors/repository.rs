@@ -61,13 +61,18 @@ impl Command for CreateCustomer {
     }
 
     fn committed(&self, creation: &Creation) {
-        let step = Step::about("customer_id", &self.new.id).with("correlation_id", &self.context.correlation_id);
+        let step =
+            Step::about("customer_id", &self.new.id).with("correlation_id", &self.context.correlation_id);
         let what = match creation {
             Creation::Created(..) => "customer created",
             Creation::Repeated(_) => "customer known already, answered again",
             Creation::Contradicts(_) => "customer refused: another one has this id",
         };
-        step.with("credit_limit", &self.new.credit_limit).log(log::Level::Info, ACTOR, format_args!("{what}"));
+        step.with("credit_limit", &self.new.credit_limit).log(
+            log::Level::Info,
+            ACTOR,
+            format_args!("{what}"),
+        );
     }
 }
 
@@ -96,13 +101,25 @@ impl Command for ChangeCreditLimit {
         let Some((changed, event)) = domain::change_credit_limit(&customer, self.credit_limit, now) else {
             return Some(customer);
         };
-        let event = OutboxEvent::new(&event, id, id, changed.limit_changes, crate::NAME, now, &self.context);
+        let event = OutboxEvent::new(
+            &event,
+            id,
+            id,
+            changed.limit_changes,
+            crate::NAME,
+            now,
+            &self.context,
+        );
         documents.customers.put(changed.clone(), [event]);
         Some(changed)
     }
 
     fn committed(&self, reply: &Option<Customer>) {
-        let what = if reply.is_some() { "credit limit is set" } else { "credit limit refused: unknown customer" };
+        let what = if reply.is_some() {
+            "credit limit is set"
+        } else {
+            "credit limit refused: unknown customer"
+        };
         Step::about("customer_id", &self.customer_id)
             .with("credit_limit", &self.credit_limit)
             .with("correlation_id", &self.context.correlation_id)
@@ -124,7 +141,10 @@ impl Command for ReserveCredit {
     type Reply = Decision;
 
     fn documents(&self) -> Vec<DocumentKey> {
-        vec![key::<Customer>(self.order.customer_id), key::<Reservation>(self.order.id)]
+        vec![
+            key::<Customer>(self.order.customer_id),
+            key::<Reservation>(self.order.id),
+        ]
     }
 
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Decision {
@@ -140,8 +160,18 @@ impl Command for ReserveCredit {
             Decision::Refused(reservation) | Decision::Known(reservation) => reservation,
         };
         if let Some(said) = reservation.validation() {
-            let Reservation { decided_at, context, .. } = reservation;
-            let event = OutboxEvent::new(&said, reservation.customer_id, id, 1, crate::NAME, *decided_at, context);
+            let Reservation {
+                decided_at, context, ..
+            } = reservation;
+            let event = OutboxEvent::new(
+                &said,
+                reservation.customer_id,
+                id,
+                1,
+                crate::NAME,
+                *decided_at,
+                context,
+            );
             documents.reservations.put(reservation.clone(), [event]);
         }
         decision
@@ -178,7 +208,10 @@ impl Command for ReleaseCredit {
     type Reply = Release;
 
     fn documents(&self) -> Vec<DocumentKey> {
-        vec![key::<Customer>(self.customer_id), key::<Reservation>(self.order_id)]
+        vec![
+            key::<Customer>(self.customer_id),
+            key::<Reservation>(self.order_id),
+        ]
     }
 
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Release {

@@ -33,7 +33,10 @@ pub struct Customer {
 }
 
 impl Document for Customer {
-    const COLLECTION: CollectionSettings = CollectionSettings { name: "customers", indexes: &[] };
+    const COLLECTION: CollectionSettings = CollectionSettings {
+        name: "customers",
+        indexes: &[],
+    };
     fn id(&self) -> Uuid {
         self.id.0
     }
@@ -43,7 +46,9 @@ impl Customer {
     /// Credit that is left. Negative where the limit was lowered below what is reserved.
     pub fn available(&self) -> Money {
         // Both are below `Money::LIMIT`, so the difference is always exact.
-        self.credit_limit.checked_sub(self.reserved).unwrap_or(Money::ZERO)
+        self.credit_limit
+            .checked_sub(self.reserved)
+            .unwrap_or(Money::ZERO)
     }
 }
 
@@ -87,8 +92,11 @@ pub fn create(existing: Option<&Customer>, new: &NewCustomer, now: Timestamp) ->
                 created_at: now,
                 updated_at: now,
             };
-            let event =
-                CustomerCreated { id: new.id, name: new.name.clone(), credit_limit: new.credit_limit };
+            let event = CustomerCreated {
+                id: new.id,
+                name: new.name.clone(),
+                credit_limit: new.credit_limit,
+            };
             Creation::Created(customer, event)
         }
     }
@@ -105,8 +113,19 @@ pub fn change_credit_limit(
         return None;
     }
     let limit_changes = customer.limit_changes + 1;
-    let changed = Customer { credit_limit, limit_changes, updated_at: now, ..customer.clone() };
-    Some((changed, CreditLimitChanged { customer_id: customer.id, credit_limit }))
+    let changed = Customer {
+        credit_limit,
+        limit_changes,
+        updated_at: now,
+        ..customer.clone()
+    };
+    Some((
+        changed,
+        CreditLimitChanged {
+            customer_id: customer.id,
+            credit_limit,
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -128,30 +147,58 @@ pub(super) mod tests {
     #[test]
     fn a_repeated_creation_answers_as_the_first_did() {
         let known = customer(100);
-        let again =
-            NewCustomer { id: known.id, name: known.name.clone(), credit_limit: known.initial_credit_limit };
-        assert_eq!(create(Some(&known), &again, Timestamp(9)), Creation::Repeated(known.clone()));
-        let raised = Customer { credit_limit: Money::units(500), ..known };
-        assert_eq!(create(Some(&raised), &again, Timestamp(9)), Creation::Repeated(raised));
+        let again = NewCustomer {
+            id: known.id,
+            name: known.name.clone(),
+            credit_limit: known.initial_credit_limit,
+        };
+        assert_eq!(
+            create(Some(&known), &again, Timestamp(9)),
+            Creation::Repeated(known.clone())
+        );
+        let raised = Customer {
+            credit_limit: Money::units(500),
+            ..known
+        };
+        assert_eq!(
+            create(Some(&raised), &again, Timestamp(9)),
+            Creation::Repeated(raised)
+        );
     }
 
     #[test]
     fn another_customer_with_the_same_id_contradicts() {
         let known = customer(100);
-        let other = NewCustomer { id: known.id, name: "Bob".into(), credit_limit: Money::units(100) };
-        assert_eq!(create(Some(&known), &other, Timestamp(9)), Creation::Contradicts(known));
+        let other = NewCustomer {
+            id: known.id,
+            name: "Bob".into(),
+            credit_limit: Money::units(100),
+        };
+        assert_eq!(
+            create(Some(&known), &other, Timestamp(9)),
+            Creation::Contradicts(known)
+        );
     }
 
     #[test]
     fn a_limit_may_be_lowered_below_what_is_reserved() {
-        let known = Customer { reserved: Money::units(80), ..customer(100) };
+        let known = Customer {
+            reserved: Money::units(80),
+            ..customer(100)
+        };
         let (lowered, event) = change_credit_limit(&known, Money::units(50), Timestamp(9)).unwrap();
-        assert_eq!((lowered.available(), lowered.reserved), (Money::units(-30), Money::units(80)));
+        assert_eq!(
+            (lowered.available(), lowered.reserved),
+            (Money::units(-30), Money::units(80))
+        );
         assert_eq!(event.credit_limit, Money::units(50));
     }
 
     #[test]
     fn the_same_limit_again_changes_nothing() {
-        assert_eq!(change_credit_limit(&customer(100), Money::units(100), Timestamp(9)), None);
+        assert_eq!(
+            change_credit_limit(&customer(100), Money::units(100), Timestamp(9)),
+            None
+        );
     }
 }

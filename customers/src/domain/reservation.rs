@@ -51,8 +51,12 @@ pub enum ReservationState {
 }
 
 impl Document for Reservation {
-    const COLLECTION: CollectionSettings =
-        CollectionSettings { name: "reservations", indexes: &[Index { fields: &["customerId"] }] };
+    const COLLECTION: CollectionSettings = CollectionSettings {
+        name: "reservations",
+        indexes: &[Index {
+            fields: &["customerId"],
+        }],
+    };
     fn id(&self) -> Uuid {
         self.id.0
     }
@@ -113,10 +117,17 @@ pub fn reserve(
     };
     match customer.reserved.checked_add(order.amount) {
         Some(reserved) if customer.available() >= order.amount => {
-            let customer = Customer { reserved, updated_at: now, ..customer.clone() };
+            let customer = Customer {
+                reserved,
+                updated_at: now,
+                ..customer.clone()
+            };
             Decision::Reserved(customer, decided(ReservationState::Held, None))
         }
-        _ => Decision::Refused(decided(ReservationState::Refused, Some(Refusal::InsufficientCredit))),
+        _ => Decision::Refused(decided(
+            ReservationState::Refused,
+            Some(Refusal::InsufficientCredit),
+        )),
     }
 }
 
@@ -154,9 +165,16 @@ pub fn release(
         (Some(held), Some(customer)) if held.state == ReservationState::Held => {
             // A held amount is part of the sum, so the difference is exact and not negative.
             let reserved = customer.reserved.checked_sub(held.amount).unwrap_or(Money::ZERO);
-            let customer = Customer { reserved, updated_at: now, ..customer.clone() };
-            let released =
-                Reservation { state: ReservationState::Released, updated_at: now, ..held.clone() };
+            let customer = Customer {
+                reserved,
+                updated_at: now,
+                ..customer.clone()
+            };
+            let released = Reservation {
+                state: ReservationState::Released,
+                updated_at: now,
+                ..held.clone()
+            };
             Release::Released(customer, released)
         }
         (Some(_), _) => Release::Nothing,
@@ -192,13 +210,22 @@ mod tests {
 
     fn cancel(customer: &Customer, known: Option<&Reservation>) -> Release {
         let order = order(1);
-        release(Some(customer), known, (order.id, order.customer_id), &Context::default(), Timestamp(6))
+        release(
+            Some(customer),
+            known,
+            (order.id, order.customer_id),
+            &Context::default(),
+            Timestamp(6),
+        )
     }
 
     #[test]
     fn an_order_within_the_available_credit_is_reserved() {
         let (customer, reservation) = held(1000);
-        assert_eq!((customer.reserved, customer.available()), (Money::units(1000), Money::ZERO));
+        assert_eq!(
+            (customer.reserved, customer.available()),
+            (Money::units(1000), Money::ZERO)
+        );
         assert!(reservation.validation().unwrap().is_valid);
     }
 
@@ -208,7 +235,10 @@ mod tests {
         match decide(Some(&customer), None, 201) {
             Decision::Refused(refused) => {
                 let said = refused.validation().unwrap();
-                assert_eq!((said.is_valid, said.reason), (false, Some(Refusal::InsufficientCredit)));
+                assert_eq!(
+                    (said.is_valid, said.reason),
+                    (false, Some(Refusal::InsufficientCredit))
+                );
             }
             other => panic!("refused, not {other:?}"),
         }
@@ -217,13 +247,22 @@ mod tests {
     #[test]
     fn an_order_of_an_unknown_customer_is_refused() {
         let refused = decide(None, None, 1);
-        assert!(matches!(refused, Decision::Refused(Reservation { reason: Some(Refusal::UnknownCustomer), .. })));
+        assert!(matches!(
+            refused,
+            Decision::Refused(Reservation {
+                reason: Some(Refusal::UnknownCustomer),
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_known_reservation_is_answered_again_not_applied_again() {
         let (customer, reservation) = held(800);
-        assert_eq!(decide(Some(&customer), Some(&reservation), 800), Decision::Known(reservation));
+        assert_eq!(
+            decide(Some(&customer), Some(&reservation), 800),
+            Decision::Known(reservation)
+        );
     }
 
     #[test]
@@ -232,23 +271,37 @@ mod tests {
         let Release::Released(customer, released) = cancel(&customer, Some(&reservation)) else {
             panic!("what is held is released");
         };
-        assert_eq!((customer.reserved, released.state), (Money::ZERO, ReservationState::Released));
+        assert_eq!(
+            (customer.reserved, released.state),
+            (Money::ZERO, ReservationState::Released)
+        );
         assert_eq!(cancel(&customer, Some(&released)), Release::Nothing);
     }
 
     #[test]
     fn an_order_cancelled_before_it_was_seen_is_never_reserved() {
-        let Release::Voided(void) = cancel(&customer(1000), None) else { panic!("it is noted") };
+        let Release::Voided(void) = cancel(&customer(1000), None) else {
+            panic!("it is noted")
+        };
         assert_eq!(void.validation(), None);
-        assert_eq!(decide(Some(&customer(1000)), Some(&void), 800), Decision::Known(void));
+        assert_eq!(
+            decide(Some(&customer(1000)), Some(&void), 800),
+            Decision::Known(void)
+        );
     }
 
     #[test]
     fn a_negative_credit_refuses_until_it_recovers() {
         let (customer, _) = held(800);
-        let lowered = Customer { credit_limit: Money::units(500), ..customer.clone() };
+        let lowered = Customer {
+            credit_limit: Money::units(500),
+            ..customer.clone()
+        };
         assert!(matches!(decide(Some(&lowered), None, 1), Decision::Refused(_)));
-        let raised = Customer { credit_limit: Money::units(801), ..customer };
+        let raised = Customer {
+            credit_limit: Money::units(801),
+            ..customer
+        };
         assert!(matches!(decide(Some(&raised), None, 1), Decision::Reserved(..)));
     }
 }

@@ -33,10 +33,17 @@ pub struct Api {
 }
 
 /// `POST /api/customers`
-pub async fn create(api: web::Data<Api>, request: HttpRequest, context: RequestContext, body: Body) -> Answer {
+pub async fn create(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    context: RequestContext,
+    body: Body,
+) -> Answer {
     let customer = new_customer(&api, &request, context, &body).await?;
     let location = format!("/api/customers/{}", customer.id);
-    Ok(HttpResponse::Created().insert_header(("location", location)).json(show(&customer)))
+    Ok(HttpResponse::Created()
+        .insert_header(("location", location))
+        .json(show(&customer)))
 }
 
 /// `POST /api/Customer/NewCustomer`
@@ -65,11 +72,26 @@ async fn new_customer(
         return Err(Problem::invalid(fields.into_errors()));
     };
     let id = CustomerId(requested_id(request, id)?.unwrap_or_else(Uuid::now_v7));
-    let command = CreateCustomer { new: NewCustomer { id, name, credit_limit }, context };
-    match api.admission.execute(&api.actors.create, command).await.map_err(|problem| problem.about(id))? {
+    let command = CreateCustomer {
+        new: NewCustomer {
+            id,
+            name,
+            credit_limit,
+        },
+        context,
+    };
+    match api
+        .admission
+        .execute(&api.actors.create, command)
+        .await
+        .map_err(|problem| problem.about(id))?
+    {
         Creation::Created(customer, _) | Creation::Repeated(customer) => Ok(customer),
         Creation::Contradicts(customer) => {
-            let detail = format!("the id {} is that of another customer, {:?}", customer.id, customer.name);
+            let detail = format!(
+                "the id {} is that of another customer, {:?}",
+                customer.id, customer.name
+            );
             Err(Problem::conflict("id-taken", detail).about(id))
         }
     }
@@ -92,8 +114,15 @@ pub async fn change_credit_limit(
         }
         Err(_) => body.value::<Limit>("creditLimit")?,
     };
-    let command = ChangeCreditLimit { customer_id, credit_limit, context };
-    let answer = api.admission.execute(&api.actors.change_credit_limit, command).await;
+    let command = ChangeCreditLimit {
+        customer_id,
+        credit_limit,
+        context,
+    };
+    let answer = api
+        .admission
+        .execute(&api.actors.change_credit_limit, command)
+        .await;
     match answer.map_err(|problem| problem.about(customer_id))? {
         Some(customer) => Ok(HttpResponse::Ok().json(show(&customer))),
         None => Err(Problem::not_found("customer", customer_id)),
@@ -113,7 +142,10 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
     let page = parameters.page();
     parameters.finish()?;
     let query = page.query(Customer::COLLECTION.name, vec![]);
-    let found = api.admission.ask(&api.actors.list, List::<Customer>::new(query)).await?;
+    let found = api
+        .admission
+        .ask(&api.actors.list, List::<Customer>::new(query))
+        .await?;
     Ok(HttpResponse::Ok().json(page.page(found, show)))
 }
 
@@ -125,13 +157,22 @@ pub async fn reservations(api: web::Data<Api>, request: HttpRequest) -> Answer {
     let customer = find(&api, path_id(&request)?).await?;
     let matching = vec![("customerId", vec![IndexValue::Uuid(customer.id.0)])];
     let query = page.query(Reservation::COLLECTION.name, matching);
-    let found = api.admission.ask(&api.actors.reservations, List::<Reservation>::new(query)).await?;
+    let found = api
+        .admission
+        .ask(&api.actors.reservations, List::<Reservation>::new(query))
+        .await?;
     Ok(HttpResponse::Ok().json(page.page(found, show_reservation)))
 }
 
 async fn find(api: &Api, id: Uuid) -> Result<Customer, Problem> {
-    let found = api.admission.ask(&api.actors.find, Find::<Customer>::new([id])).await?;
-    found.into_iter().next().ok_or_else(|| Problem::not_found("customer", id))
+    let found = api
+        .admission
+        .ask(&api.actors.find, Find::<Customer>::new([id]))
+        .await?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| Problem::not_found("customer", id))
 }
 
 /// A customer, as it is answered.

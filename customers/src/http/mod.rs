@@ -18,7 +18,11 @@ pub fn configure(actors: Endpoints, admission: Admission, config: &mut web::Serv
         .app_data(web::Data::new(Api { actors, admission }))
         .service(resource("/api/customer/newcustomer", "POST").post(customers::create_as_in_csharp))
         .service(resource("/api/customer/{id}", "PUT").put(customers::change_credit_limit))
-        .service(resource("/api/customers", "GET, POST").get(customers::list).post(customers::create))
+        .service(
+            resource("/api/customers", "GET, POST")
+                .get(customers::list)
+                .post(customers::create),
+        )
         .service(resource("/api/customers/{id}", "GET").get(customers::get))
         .service(resource("/api/customers/{id}/credit-limit", "PUT").put(customers::change_credit_limit))
         .service(resource("/api/customers/{id}/reservations", "GET").get(customers::reservations));

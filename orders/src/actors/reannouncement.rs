@@ -1,0 +1,138 @@
+//! The actor that announces orders again which are not final after a while, so that none is
+//! forgotten, whatever was lost on the way: Customers answers a known order with the same decision.
+//!
+//! Asks the RepositoryActor for such orders and the PublisherActor to publish. Waits until one
+//! batch is in the log before it looks for the next. When it fails, the service ends.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, ResponseActFuture, WrapFuture};
+use shared::{
+    actors::{essential::Essential, publisher::Publish, repository::List},
+    contracts::{OrderId, OrderStatus},
+    document_store::{Document, IndexValue, Order as Direction, Query},
+    environment::{Environment, Timestamp},
+};
+use tokio::sync::oneshot;
+
+use super::repository::announcement;
+use crate::domain::Order;
+
+/// Orders that are looked at in one go.
+const PAGE: usize = 500;
+
+/// The actor.
+pub struct ReannouncementActor {
+    repository: Recipient<List<Order>>,
+    publisher: Recipient<Publish>,
+    environment: Environment,
+    after: Duration,
+    /// When an order that is still open was announced last by this process.
+    announced: BTreeMap<OrderId, Timestamp>,
+    _essential: Essential,
+}
+
+impl ReannouncementActor {
+    /// An actor that announces orders again `after` that time.
+    pub fn new(
+        repository: Recipient<List<Order>>,
+        publisher: Recipient<Publish>,
+        environment: Environment,
+        after: Duration,
+        essential: Essential,
+    ) -> ReannouncementActor {
+        let announced = BTreeMap::new();
+        ReannouncementActor {
+            repository,
+            publisher,
+            environment,
+            after,
+            announced,
+            _essential: essential,
+        }
+    }
+
+    fn look_later(&self, ctx: &mut Context<Self>) {
+        let pause = self.environment.jitter(self.after / 2);
+        ctx.run_later(pause, |actor, ctx| {
+            let look = actor.look();
+            ctx.spawn(look);
+        });
+    }
+
+    fn look(&mut self) -> ResponseActFuture<Self, ()> {
+        let (repository, publisher) = (self.repository.clone(), self.publisher.clone());
+        let look = async move { open_orders(&repository).await };
+        let announce = look.into_actor(self).then(move |open, actor, _| {
+            let overdue = actor.overdue(open);
+            announce(publisher, overdue).into_actor(actor)
+        });
+        Box::pin(announce.map(|(), actor, ctx| actor.look_later(ctx)))
+    }
+
+    /// Of the open orders those that were announced long ago; they count as announced now.
+    fn overdue(&mut self, open: Vec<Order>) -> Vec<Order> {
+        let now = self.environment.now();
+        self.announced
+            .retain(|id, _| open.iter().any(|order| order.id == *id));
+        let overdue = |order: &Order| {
+            let last = self.announced.get(&order.id).copied().unwrap_or(order.created_at);
+            now.since(last) >= self.after
+        };
+        let overdue: Vec<_> = open.into_iter().filter(overdue).collect();
+        self.announced.extend(overdue.iter().map(|order| (order.id, now)));
+        overdue
+    }
+}
+
+impl Actor for ReannouncementActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.look_later(ctx);
+    }
+}
+
+/// All orders that are not final. There are few: what is open is what is under way.
+async fn open_orders(repository: &Recipient<List<Order>>) -> Vec<Order> {
+    let mut open: Vec<Order> = Vec::new();
+    loop {
+        let query = Query {
+            collection: Order::COLLECTION.name,
+            matching: vec![("status", vec![IndexValue::Int(OrderStatus::Created.number())])],
+            after: open.last().map(Document::id),
+            order: Direction::Ascending,
+            limit: PAGE,
+        };
+        match repository.send(List::new(query)).await {
+            Ok(Ok(page)) => {
+                let last = page.len() < PAGE;
+                open.extend(page);
+                if last {
+                    return open;
+                }
+            }
+            Ok(Err(error)) => {
+                log::warn!(target: "ReannouncementActor", "open orders cannot be read: {error}");
+                return open;
+            }
+            Err(_) => return open,
+        }
+    }
+}
+
+async fn announce(publisher: Recipient<Publish>, overdue: Vec<Order>) {
+    if overdue.is_empty() {
+        return;
+    }
+    for order in &overdue {
+        log::warn!(target: "ReannouncementActor", order_id:% = order.id, customer_id:% = order.customer_id;
+            "not final yet, announced again");
+    }
+    let (told, confirmed) = oneshot::channel();
+    publisher.do_send(Publish {
+        events: overdue.iter().map(announcement).collect(),
+        confirmed: told,
+    });
+    let _ = confirmed.await;
+}

@@ -1,0 +1,5 @@
+//! The rules of Orders: pure and synchronous. Documents in, decision out.
+
+mod order;
+
+pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create};

@@ -1,0 +1,176 @@
+//! Reading from a snapshot.
+
+use std::ops::Bound;
+
+use mongodb::bson::RawDocumentBuf;
+use redb::{ReadTransaction, ReadableTable};
+use uuid::Uuid;
+
+use super::{
+    document,
+    tables::{Collection, IndexTable},
+};
+use crate::document_store::{IndexValue, Order, Query, StoreError};
+
+/// Found, or unfit to be read; the outer error is the engine's.
+type Found<T> = Result<Result<T, StoreError>, redb::Error>;
+
+/// A collection as it was at one moment.
+pub(super) struct Snapshot<'a> {
+    pub(super) transaction: &'a ReadTransaction,
+    pub(super) collection: &'a Collection,
+}
+
+impl Snapshot<'_> {
+    pub(super) fn find(&self, ids: &[Uuid]) -> Found<Vec<RawDocumentBuf>> {
+        let documents = self.transaction.open_table(self.collection.documents())?;
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(bytes) = documents.get(id.as_u128())? {
+                match document::decode(bytes.value()) {
+                    Ok(document) => found.push(document),
+                    Err(unfit) => return Ok(Err(unfit)),
+                }
+            }
+        }
+        Ok(Ok(found))
+    }
+
+    pub(super) fn unpublished(&self, limit: usize) -> Found<Vec<RawDocumentBuf>> {
+        let outbox = self.transaction.open_table(self.collection.outbox())?;
+        let mut ids = Vec::new();
+        for row in outbox.iter()?.take(limit) {
+            ids.push(Uuid::from_u128(row?.0.value()));
+        }
+        self.find(&ids)
+    }
+
+    pub(super) fn list(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {
+        if query.matching.is_empty() {
+            return self.list_all(query);
+        }
+        let fields: Vec<&str> = query.matching.iter().map(|(field, _)| *field).collect();
+        let Some(index) = self
+            .collection
+            .indexes
+            .iter()
+            .find(|index| index.fields == fields)
+        else {
+            let name = self.collection.name;
+            return Ok(Err(StoreError::Unfit(format!(
+                "the collection {name} has no index over {fields:?}"
+            ))));
+        };
+        let ids = self.merge(index, query)?;
+        self.find(&ids)
+    }
+
+    fn list_all(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {
+        let documents = self.transaction.open_table(self.collection.documents())?;
+        let after = query.after.map(|id| id.as_u128());
+        let mut rows = match query.order {
+            Order::Ascending => {
+                documents.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))?
+            }
+            Order::Descending => {
+                documents.range((Bound::Unbounded, after.map_or(Bound::Unbounded, Bound::Excluded)))?
+            }
+        };
+        let mut found = Vec::new();
+        while found.len() < query.limit {
+            let row = match query.order {
+                Order::Ascending => rows.next(),
+                Order::Descending => rows.next_back(),
+            };
+            let Some(row) = row.transpose()? else { break };
+            match document::decode(row.1.value()) {
+                Ok(document) => found.push(document),
+                Err(unfit) => return Ok(Err(unfit)),
+            }
+        }
+        Ok(Ok(found))
+    }
+
+    /// Each combination of values is a range of the index in order of `_id`; the smallest of their
+    /// heads is next. Reads one entry ahead in each range, no more.
+    fn merge(&self, index: &IndexTable, query: &Query) -> Result<Vec<Uuid>, redb::Error> {
+        let entries = self.transaction.open_table(index.entries())?;
+        let mut ranges = Vec::new();
+        for prefix in prefixes(&query.matching) {
+            let (from, to) = bounds(&prefix, query.after, query.order);
+            ranges.push(
+                entries.range::<&[u8]>((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice)))?,
+            );
+        }
+        let mut heads = Vec::with_capacity(ranges.len());
+        for range in &mut ranges {
+            heads.push(next_id(range, query.order)?);
+        }
+        let mut ids = Vec::new();
+        while ids.len() < query.limit {
+            let present = heads
+                .iter()
+                .enumerate()
+                .filter_map(|(at, head)| head.map(|id| (id, at)));
+            let next = match query.order {
+                Order::Ascending => present.min(),
+                Order::Descending => present.max(),
+            };
+            let Some((id, at)) = next else { break };
+            ids.push(id);
+            heads[at] = next_id(&mut ranges[at], query.order)?;
+        }
+        Ok(ids)
+    }
+}
+
+fn next_id(
+    range: &mut redb::Range<'_, &'static [u8], ()>,
+    order: Order,
+) -> Result<Option<Uuid>, redb::Error> {
+    let row = match order {
+        Order::Ascending => range.next(),
+        Order::Descending => range.next_back(),
+    };
+    let Some(row) = row.transpose()? else {
+        return Ok(None);
+    };
+    match row.0.value().last_chunk::<16>() {
+        Some(id) => Ok(Some(Uuid::from_bytes(*id))),
+        None => Err(redb::Error::Corrupted("an index entry without an _id".to_owned())),
+    }
+}
+
+/// The encoded combinations of values, each once.
+fn prefixes(matching: &[(&'static str, Vec<IndexValue>)]) -> Vec<Vec<u8>> {
+    let mut prefixes = vec![Vec::new()];
+    for (_, values) in matching {
+        let mut values = values.clone();
+        values.sort_unstable();
+        values.dedup();
+        prefixes = prefixes
+            .iter()
+            .flat_map(|prefix| {
+                values.iter().map(|value| {
+                    let mut longer: Vec<u8> = prefix.clone();
+                    document::put(&mut longer, *value);
+                    longer
+                })
+            })
+            .collect();
+    }
+    prefixes
+}
+
+fn bounds(prefix: &[u8], after: Option<Uuid>, order: Order) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let with = |id: Uuid| [prefix, id.as_bytes()].concat();
+    let (first, last) = (
+        Bound::Included(with(Uuid::nil())),
+        Bound::Included(with(Uuid::max())),
+    );
+    match (after, order) {
+        (None, _) => (first, last),
+        (Some(after), Order::Ascending) => (Bound::Excluded(with(after)), last),
+        (Some(after), Order::Descending) => (first, Bound::Excluded(with(after))),
+    }
+}
