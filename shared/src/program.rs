@@ -39,7 +39,10 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     let command = Program::command()
         .name(S::NAME)
         .version(version)
-        .about(format!("The {} service: talks through Apache Kafka, keeps its data in MongoDB", S::NAME))
+        .about(format!(
+            "The {} service: talks through Apache Kafka, keeps its data in MongoDB",
+            S::NAME
+        ))
         .mut_arg("http_addr", |arg| arg.default_value(S::DEFAULTS.http_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
         .mut_arg("mongodb_database", |arg| arg.default_value(S::DEFAULTS.database));
@@ -70,7 +73,13 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     })
 }
 
-fn announce(name: &str, version: &str, settings: &ServiceSettings, http_addr: SocketAddr, engines: &EngineSettings) {
+fn announce(
+    name: &str,
+    version: &str,
+    settings: &ServiceSettings,
+    http_addr: SocketAddr,
+    engines: &EngineSettings,
+) {
     log::info!(target: "Service", http = format!("http://{http_addr}"), kafka = engines.kafka_brokers.as_str(),
         topic = settings.topic.as_str(), group = settings.group.as_str(), database = settings.database.as_str();
         "{name} {version} runs");
@@ -81,7 +90,10 @@ pub fn refuse(program: &str, errors: &[SettingError]) -> ExitCode {
     for error in errors {
         let _ = writeln!(std::io::stderr(), "{program}: {error}");
     }
-    let _ = writeln!(std::io::stderr(), "{program}: nothing was started; --help lists the settings");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{program}: nothing was started; --help lists the settings"
+    );
     ExitCode::from(2)
 }
 
@@ -101,8 +113,13 @@ pub async fn real_ports(engines: &EngineSettings, database: &str, client: &str) 
     };
     let log = KafkaLog::new(kafka).map_err(|error| format!("KAFKA_BROKERS or KAFKA_OPTIONS: {error}"))?;
     let mongo = MongoSettings::new(&engines.mongodb_uri, database);
-    let store = MongoStore::new(mongo).await.map_err(|error| format!("MONGODB_URI: {error}"))?;
-    Ok(Ports { log: Arc::new(log), store: Arc::new(store) })
+    let store = MongoStore::new(mongo)
+        .await
+        .map_err(|error| format!("MONGODB_URI: {error}"))?;
+    Ok(Ports {
+        log: Arc::new(log),
+        store: Arc::new(store),
+    })
 }
 
 /// Runs services until SIGINT, SIGTERM or the death of an actor that one of them cannot do without,
@@ -150,7 +167,11 @@ async fn signal() {
 /// Asks `ready` of the service on this machine.
 fn health(addr: SocketAddr) -> ExitCode {
     use std::io::{BufRead, BufReader};
-    let host = if addr.ip().is_unspecified() { std::net::Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
+    let host = if addr.ip().is_unspecified() {
+        std::net::Ipv4Addr::LOCALHOST.into()
+    } else {
+        addr.ip()
+    };
     let ask = || -> std::io::Result<String> {
         let mut stream = std::net::TcpStream::connect_timeout(&(host, addr.port()).into(), HEALTH_WITHIN)?;
         stream.set_read_timeout(Some(HEALTH_WITHIN))?;
@@ -163,7 +184,11 @@ fn health(addr: SocketAddr) -> ExitCode {
     match ask() {
         Ok(answer) => {
             let _ = writeln!(std::io::stdout(), "{answer}");
-            if answer.contains(" 200 ") { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if answer.contains(" 200 ") {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "no answer at {addr}: {error}");

@@ -189,11 +189,7 @@ pub struct PageQuery {
 
 impl PageQuery {
     /// The query for this page: one more than asked for tells whether there is a next page.
-    pub fn query(
-        self,
-        collection: &'static str,
-        matching: Vec<(&'static str, Vec<IndexValue>)>,
-    ) -> Query {
+    pub fn query(self, collection: &'static str, matching: Vec<(&'static str, Vec<IndexValue>)>) -> Query {
         let order = Order::Descending;
         Query {
             collection,
@@ -209,7 +205,10 @@ impl PageQuery {
         let more = found.len() > self.limit;
         found.truncate(self.limit);
         let next_cursor = found.last().filter(|_| more).map(Document::id);
-        Page { items: found.iter().map(show).collect(), next_cursor }
+        Page {
+            items: found.iter().map(show).collect(),
+            next_cursor,
+        }
     }
 }
 

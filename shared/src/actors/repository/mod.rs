@@ -129,7 +129,10 @@ pub struct Find<D: Document> {
 impl<D: Document> Find<D> {
     /// The documents of these ids.
     pub fn new(ids: impl IntoIterator<Item = impl Into<uuid::Uuid>>) -> Find<D> {
-        Find { ids: ids.into_iter().map(Into::into).collect(), _type: std::marker::PhantomData }
+        Find {
+            ids: ids.into_iter().map(Into::into).collect(),
+            _type: std::marker::PhantomData,
+        }
     }
 }
 
@@ -254,7 +257,10 @@ impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
 }
 
 fn documents<D: Document>(found: Vec<mongodb::bson::RawDocumentBuf>) -> Result<Vec<D>, RepositoryError> {
-    Ok(found.iter().map(|raw| decode::<D>(raw).map(|stored| stored.document)).collect::<Result<_, _>>()?)
+    Ok(found
+        .iter()
+        .map(|raw| decode::<D>(raw).map(|stored| stored.document))
+        .collect::<Result<_, _>>()?)
 }
 
 impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
