@@ -30,16 +30,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `RUST_LOG` filters as usual; without it, `info` of ourselves
+/// Starts logging to standard error. `RUST_LOG` filters as usual; without it, `ours` of ourselves
 /// and `warn` of libraries.
-pub fn start(format: LogFormat) {
+pub fn start(format: LogFormat, ours: log::LevelFilter) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Warn);
     for own in ["orders", "customers", "stack", "shared", "kafka", "mongo"]
         .iter()
         .chain(ACTORS)
     {
-        builder.filter_module(own, log::LevelFilter::Info);
+        builder.filter_module(own, ours);
     }
     builder.parse_env("RUST_LOG");
     let environment = Environment::real();

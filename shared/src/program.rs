@@ -56,7 +56,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     let (Some(settings), Some(engines)) = (settings, engines) else {
         return refuse(S::NAME, &check.errors());
     };
-    logging::start(settings.log_format);
+    logging::start(settings.log_format, log::LevelFilter::Info);
     logging::this_thread_serves(S::NAME);
     actix::System::new().block_on(async move {
         let ports = match real_ports(&engines, &settings.database, S::NAME).await {
@@ -104,14 +104,8 @@ pub fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// The log and the database of a service on real engines. Neither has to be there yet.
-pub async fn real_ports(engines: &EngineSettings, database: &str, client: &str) -> Result<Ports, String> {
-    let kafka = KafkaSettings {
-        client_id: client.to_owned(),
-        group_protocol: engines.group_protocol,
-        extra: engines.kafka_options.clone(),
-        ..KafkaSettings::new(&engines.kafka_brokers)
-    };
-    let log = KafkaLog::new(kafka).map_err(|error| format!("KAFKA_BROKERS or KAFKA_OPTIONS: {error}"))?;
+async fn real_ports(engines: &EngineSettings, database: &str, client: &str) -> Result<Ports, String> {
+    let log = kafka(engines, client)?;
     let mongo = MongoSettings::new(&engines.mongodb_uri, database);
     let store = MongoStore::new(mongo)
         .await
@@ -120,6 +114,17 @@ pub async fn real_ports(engines: &EngineSettings, database: &str, client: &str) 
         log: Arc::new(log),
         store: Arc::new(store),
     })
+}
+
+/// A log on Kafka, which need not be there yet. `client` is how its brokers' logs call this process.
+pub fn kafka(engines: &EngineSettings, client: &str) -> Result<KafkaLog, String> {
+    let settings = KafkaSettings {
+        client_id: client.to_owned(),
+        group_protocol: engines.group_protocol,
+        extra: engines.kafka_options.clone(),
+        ..KafkaSettings::new(&engines.kafka_brokers)
+    };
+    KafkaLog::new(settings).map_err(|error| format!("KAFKA_BROKERS or KAFKA_OPTIONS: {error}"))
 }
 
 /// Runs services until SIGINT, SIGTERM or the death of an actor that one of them cannot do without,
