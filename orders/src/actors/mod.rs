@@ -3,11 +3,11 @@
 //!
 //! To handle another event: one file `on_<event>.rs` and one line in [`start`].
 
-use actix::{Actor, MailboxError, Recipient};
+use actix::{Actor, Recipient};
 use shared::{
     actors::{
-        consumer::{HandlerError, Routes},
-        repository::{Execute, Find, List, RepositoryError},
+        consumer::Routes,
+        repository::{Execute, Find, List},
     },
     contracts::OrderValidated,
     service::Kit,
@@ -70,20 +70,4 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
         finished: watch.recipient(),
     };
     (endpoints, routes)
-}
-
-/// What a failed command means for the event behind it. Every cause is named, so a new one does not
-/// compile until its fate is chosen.
-fn classify<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
-    answer
-        .map_err(|error| HandlerError::Transient(error.to_string()))?
-        .map_err(|error| match error {
-            RepositoryError::Unavailable(message)
-            | RepositoryError::OutcomeUnknown(message)
-            | RepositoryError::Unfit(message) => HandlerError::Transient(message),
-            RepositoryError::Panicked(message) => HandlerError::Poison {
-                code: "handler-panicked",
-                message,
-            },
-        })
 }

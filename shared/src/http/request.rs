@@ -118,6 +118,7 @@ pub async fn surround(
     }
     let level = match status {
         _ if route.starts_with("/health") || route == "/metrics" => log::Level::Debug,
+        503 => log::Level::Warn,
         500.. => log::Level::Error,
         _ => log::Level::Info,
     };

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use actix::{Message, Recipient};
+use actix::{MailboxError, Message, Recipient};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
+    actors::repository::RepositoryError,
     contracts::{self, Event, EventError},
     envelope::Received,
     logging::Step,
@@ -39,6 +40,23 @@ pub enum HandlerError {
         /// What is wrong.
         message: String,
     },
+}
+
+/// What the answer of a RepositoryActor means for the event behind the command. Every cause is named,
+/// so a new one does not compile until its fate is chosen.
+pub fn outcome<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
+    let answer = answer.map_err(|error| match error {
+        MailboxError::Closed | MailboxError::Timeout => HandlerError::Transient(error.to_string()),
+    })?;
+    answer.map_err(|error| match error {
+        RepositoryError::Unavailable(message)
+        | RepositoryError::OutcomeUnknown(message)
+        | RepositoryError::Unfit(message) => HandlerError::Transient(message),
+        RepositoryError::Panicked(message) => HandlerError::Poison {
+            code: "handler-panicked",
+            message,
+        },
+    })
 }
 
 /// What a handler answers, when it does.
