@@ -134,7 +134,7 @@ fn sigterm_finishes_what_is_under_way_and_ends_with_zero() {
 fn the_demo_plays_its_four_stories() {
     let data = Directory::new();
     let data_dir = data.0.join("data").display().to_string();
-    let mut demo = Process::start("stack", &["--data-dir", &data_dir, "demo"], &[], &data);
+    let mut demo = Process::start("stack", &["demo", "--data-dir", &data_dir], &[], &data);
     assert_eq!(demo.end(), Some(0), "{}", demo.output());
     let output = demo.output();
     for said in [
@@ -172,7 +172,7 @@ fn every_wrong_setting_is_named_and_nothing_started() {
     ];
     let mut stack = Process::start("stack", &["--orders-addr", "nowhere"], &environment, &data);
     assert_eq!(stack.end(), Some(2));
-    for name in ["LOG_FORMAT", "KAFKA_PARTITIONS", "MONGODB_URI", "HTTP_ADDR"] {
+    for name in ["LOG_FORMAT", "KAFKA_PARTITIONS", "MONGODB_URI", "ORDERS_ADDR"] {
         assert_eq!(
             stack.output().matches(&format!("{name} (")).count(),
             1,

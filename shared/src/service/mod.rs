@@ -97,12 +97,12 @@ pub struct Ports {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its address is not to be had.
-    #[error("cannot answer HTTP at {addr} (HTTP_ADDR): {source}")]
+    #[error("cannot answer HTTP at {addr}: {reason}")]
     Address {
         /// The address.
         addr: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Its thread ended.
     #[error("the actors could not be started")]
@@ -229,7 +229,7 @@ pub async fn start<S: Service>(
     environment: Environment,
 ) -> Result<Running, StartError> {
     let addr = settings.http_addr;
-    let address = |source| StartError::Address { addr, source };
+    let address = |reason| StartError::Address { addr, reason };
     let listener = TcpListener::bind(addr).map_err(address)?;
     let http_addr = listener.local_addr().map_err(address)?;
 

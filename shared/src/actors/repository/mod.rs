@@ -20,6 +20,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     actors::essential::{Check, Drain, Essential},
+    contracts::EventId,
     document_store::{CollectionSettings, DocumentKey, DocumentStore, Mark, StoreError},
 };
 
@@ -122,7 +123,8 @@ struct RoundDone {
 #[rtype(result = "()")]
 struct Arrived {
     hand_over: HandOver,
-    confirmed: bool,
+    /// Those that the log refused; `None` where nobody knows what became of them.
+    refused: Option<Vec<EventId>>,
 }
 
 impl<W: Workspace> RepositoryActor<W> {
@@ -212,15 +214,14 @@ impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
 impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
     type Result = ();
 
-    fn handle(&mut self, Arrived { hand_over, confirmed }: Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { hand_over, refused }: Arrived, ctx: &mut Context<Self>) {
         {
             let mut ledger = self.tools.ledger.borrow_mut();
             for (key, events) in &hand_over.events {
-                if confirmed {
-                    self.marks.extend(ledger.confirmed(*key, events));
-                } else {
-                    ledger.lost(*key, events);
-                }
+                let lost = |id: &EventId| refused.as_ref().is_none_or(|refused| refused.contains(id));
+                let (lost, arrived): (Vec<_>, Vec<_>) = events.iter().copied().partition(lost);
+                self.marks.extend(ledger.confirmed(*key, &arrived));
+                ledger.lost(*key, &lost);
             }
         }
         self.set_marks(ctx);
@@ -309,9 +310,9 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                let confirmed = (&mut hand_over.confirmed).await.is_ok();
+                let refused = (&mut hand_over.confirmed).await.ok();
                 hand_over.permits.clear();
-                this.do_send(Arrived { hand_over, confirmed });
+                this.do_send(Arrived { hand_over, refused });
             });
         }
         self.marks.extend(aftermath.marks);

@@ -1,17 +1,15 @@
 //! Finds events that nobody is publishing: a crash left them, here or in another instance.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tokio::sync::oneshot;
+use mongodb::bson::RawDocumentBuf;
 
 use super::{
     RepositoryActor, Workspace,
     round::{Aftermath, HandOver},
 };
 use crate::{
-    actors::publisher::Publish,
-    contracts::EventId,
     document_store::{DocumentKey, StoreError, id, outbox},
     envelope::OutboxEvent,
 };
@@ -35,12 +33,13 @@ impl<W: Workspace> RepositoryActor<W> {
             let mut found = Vec::new();
             for collection in collections {
                 for raw in store.unpublished(collection.name, SWEEP_LIMIT).await? {
-                    let key = DocumentKey {
-                        collection: collection.name,
-                        id: id(&raw)?,
-                    };
-                    let (version, events) = outbox(&raw)?;
-                    found.push((key, version, events));
+                    // One that cannot be read must not keep the others from being published.
+                    match left_behind(collection.name, &raw) {
+                        Ok(document) => found.push(document),
+                        Err(error) => {
+                            log::error!(target: "RepositoryActor", collection = collection.name; "{error}")
+                        }
+                    }
                 }
             }
             Ok::<_, StoreError>(found)
@@ -55,45 +54,39 @@ impl<W: Workspace> RepositoryActor<W> {
         ctx.spawn(swept);
     }
 
-    fn hand_over_left_behind(
-        &mut self,
-        found: Vec<(DocumentKey, i64, Vec<OutboxEvent>)>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn hand_over_left_behind(&mut self, found: Vec<LeftBehind>, ctx: &mut Context<Self>) {
         let now = self.tools.environment.now();
         let young = |event: &OutboxEvent| now.since(event.time) < SWEEP_AGE;
-        let mut ids: BTreeMap<DocumentKey, Vec<EventId>> = BTreeMap::new();
-        let mut events = Vec::new();
+        let mut documents = Vec::new();
         for (key, version, outbox) in found {
             if self.busy.contains(&key) || outbox.iter().any(young) {
                 continue;
             }
             let found = self.tools.ledger.borrow_mut().found(key, version, outbox);
             self.marks.extend(found.mark);
-            if !found.hand_over.is_empty() {
-                ids.insert(key, found.hand_over.iter().map(|event| event.id).collect());
-                events.extend(found.hand_over);
-            }
+            documents.push((key, found.hand_over));
         }
-        if !events.is_empty() {
-            log::info!(target: "RepositoryActor", events = events.len(); "publishing what was left behind");
-            let (told, confirmed) = oneshot::channel();
-            self.tools.publisher.do_send(Publish {
-                events,
-                confirmed: told,
-            });
-            let handed_over = vec![HandOver {
-                events: ids,
-                confirmed,
-                permits: Vec::new(),
-            }];
+        if let Some(handed_over) = HandOver::to(&self.tools.publisher, documents) {
+            log::info!(target: "RepositoryActor", documents = handed_over.events.len(); "publishing what was left behind");
             self.follow_up(
                 Aftermath {
-                    handed_over,
+                    handed_over: vec![handed_over],
                     marks: Vec::new(),
                 },
                 ctx,
             );
         }
     }
+}
+
+/// A document with events in its outbox: its version and these.
+type LeftBehind = (DocumentKey, i64, Vec<OutboxEvent>);
+
+fn left_behind(collection: &'static str, raw: &RawDocumentBuf) -> Result<LeftBehind, StoreError> {
+    let key = DocumentKey {
+        collection,
+        id: id(raw)?,
+    };
+    let (version, events) = outbox(raw)?;
+    Ok((key, version, events))
 }
