@@ -162,7 +162,9 @@ pub fn release(
             updated_at: now,
             context: context.clone(),
         }),
-        (Some(held), Some(customer)) if held.state == ReservationState::Held => {
+        (Some(held), Some(customer))
+            if held.state == ReservationState::Held && held.customer_id == customer.id =>
+        {
             // A held amount is part of the sum, so the difference is exact and not negative.
             let reserved = customer.reserved.checked_sub(held.amount).unwrap_or(Money::ZERO);
             let customer = Customer {

@@ -1,4 +1,5 @@
-//! What tests share: waiting without sleeping, and one conformance suite for each port.
+//! What tests share: waiting without sleeping, one conformance suite for each port, and a service in
+//! this process as a black box.
 //!
 //! Panics are how a test says no: everything here panics with what was expected and what was found.
 
@@ -8,6 +9,9 @@ use tokio::time::{Instant, sleep};
 
 pub mod document_store;
 pub mod event_log;
+pub mod faults;
+pub mod http;
+pub mod service;
 
 /// Long enough for a broker to elect, a group to rebalance and a slow machine to do either.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -324,12 +324,16 @@ impl KafkaConsumerActor {
         };
         let (this, metrics) = (ctx.address(), self.metrics.clone());
         actix::spawn(async move {
-            // Dropped unsent where the handler failed before: then nothing has to wait either.
-            let _ = when_accepted.await;
-            if let Some(lane) = lane {
-                this.do_send(Accepted(lane));
-            }
-            match answer.await {
+            let lane_is_free = async {
+                // Dropped unsent where the handler failed before: then nothing has to wait either.
+                let _ = when_accepted.await;
+                if let Some(lane) = lane {
+                    this.do_send(Accepted(lane));
+                }
+            };
+            // Together: to a full mailbox the event is delivered only when the answer is polled.
+            let ((), answer) = futures_util::future::join(lane_is_free, answer).await;
+            match answer {
                 Ok(()) => {
                     metrics.consumed(name);
                     this.do_send(Done { assignment, offset });
