@@ -38,6 +38,8 @@ pub fn start(format: LogFormat, ours: log::LevelFilter) {
     for library in LIBRARIES {
         builder.filter_module(library, ours.min(log::LevelFilter::Warn));
     }
+    // What a client gets wrong in its HTTP is no error of ours.
+    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
     builder.parse_env("RUST_LOG");
     let environment = Environment::real();
     builder.format(move |out, record| {

@@ -7,7 +7,7 @@ use actix_web::{
     body::MessageBody,
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
-        Uri,
+        Method, Uri,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -83,6 +83,11 @@ pub async fn surround(
     let known = RequestContext(context(request.headers()));
     request.extensions_mut().insert(known.clone());
     lower_case_path(&mut request);
+    let method = request.method().clone();
+    if method == Method::HEAD {
+        // As GET; that the answer goes without its body is seen to where it is written.
+        request.head_mut().method = Method::GET;
+    }
     let metrics = request.app_data::<Data<Metrics>>().cloned();
 
     let response = next.call(request).await?.map_into_boxed_body();
@@ -109,7 +114,7 @@ pub async fn surround(
 
     let request = response.request();
     let route = request.match_pattern().unwrap_or_else(|| "none".into());
-    let (method, status, took) = (request.method(), response.status().as_u16(), begin.elapsed());
+    let (status, took) = (response.status().as_u16(), begin.elapsed());
     if let Some(metrics) = metrics {
         // Any text may stand for a method; only the usual ones become labels.
         let usual = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
