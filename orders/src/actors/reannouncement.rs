@@ -2,7 +2,9 @@
 //! forgotten, whatever was lost on the way: Customers answers a known order with the same decision.
 //!
 //! Asks the RepositoryActor for such orders and the PublisherActor to publish. Waits until one
-//! batch is in the log before it looks for the next. When it fails, the service ends.
+//! batch is in the log before it looks for the next; each time an order is announced again, the
+//! pause until the next time doubles, so a Customers that is away is not drowned when it comes
+//! back. When it fails, the service ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,8 +20,12 @@ use tokio::sync::oneshot;
 use super::repository::announcement;
 use crate::domain::Order;
 
-/// Orders that are looked at in one go.
+/// Orders that are read at a time.
 const PAGE: usize = 500;
+/// Orders that are looked at in one go, oldest first; more are looked at when these are final.
+const AT_MOST: usize = 10_000;
+/// The pause between announcements of an order doubles so often.
+const DOUBLINGS: u32 = 7;
 
 /// The actor.
 pub struct ReannouncementActor {
@@ -27,8 +33,8 @@ pub struct ReannouncementActor {
     publisher: Recipient<Publish>,
     environment: Environment,
     after: Duration,
-    /// When an order that is still open was announced last by this process.
-    announced: BTreeMap<OrderId, Timestamp>,
+    /// When, and how often, an order that is still open was announced again by this process.
+    announced: BTreeMap<OrderId, (Timestamp, u32)>,
     _essential: Essential,
 }
 
@@ -76,11 +82,18 @@ impl ReannouncementActor {
         self.announced
             .retain(|id, _| open.iter().any(|order| order.id == *id));
         let overdue = |order: &Order| {
-            let last = self.announced.get(&order.id).copied().unwrap_or(order.created_at);
-            now.since(last) >= self.after
+            let (last, times) = self
+                .announced
+                .get(&order.id)
+                .copied()
+                .unwrap_or((order.created_at, 0));
+            now.since(last) >= self.after * 2u32.pow(times.min(DOUBLINGS))
         };
         let overdue: Vec<_> = open.into_iter().filter(overdue).collect();
-        self.announced.extend(overdue.iter().map(|order| (order.id, now)));
+        for order in &overdue {
+            let (last, times) = self.announced.entry(order.id).or_insert((now, 0));
+            (*last, *times) = (now, *times + 1);
+        }
         overdue
     }
 }
@@ -93,7 +106,7 @@ impl Actor for ReannouncementActor {
     }
 }
 
-/// All orders that are not final. There are few: what is open is what is under way.
+/// Orders that are not final. Mostly there are few: what is open is what is under way.
 async fn open_orders(repository: &Recipient<List<Order>>) -> Vec<Order> {
     let mut open: Vec<Order> = Vec::new();
     loop {
@@ -106,7 +119,7 @@ async fn open_orders(repository: &Recipient<List<Order>>) -> Vec<Order> {
         };
         match repository.send(List::new(query)).await {
             Ok(Ok(page)) => {
-                let last = page.len() < PAGE;
+                let last = page.len() < PAGE || open.len() + PAGE >= AT_MOST;
                 open.extend(page);
                 if last {
                     return open;
