@@ -87,3 +87,35 @@ fn classify<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Resu
             },
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bug_gives_an_event_up_everything_else_is_tried_again() {
+        let failed = |error: RepositoryError| classify::<()>(Ok(Err(error)));
+        let transient = |message: &str| Err(HandlerError::Transient(message.into()));
+        assert_eq!(classify(Ok(Ok(7))), Ok(7));
+        assert_eq!(failed(RepositoryError::Unavailable("a".into())), transient("a"));
+        assert_eq!(
+            failed(RepositoryError::OutcomeUnknown("b".into())),
+            transient("b")
+        );
+        assert_eq!(failed(RepositoryError::Unfit("c".into())), transient("c"));
+        let poison = HandlerError::Poison {
+            code: "handler-panicked",
+            message: "deciding failed".into(),
+        };
+        assert_eq!(
+            failed(RepositoryError::Panicked("deciding failed".into())),
+            Err(poison)
+        );
+        for gone in [MailboxError::Closed, MailboxError::Timeout] {
+            assert!(matches!(
+                classify::<()>(Err(gone)),
+                Err(HandlerError::Transient(_))
+            ));
+        }
+    }
+}
