@@ -34,13 +34,12 @@ pub enum LogFormat {
 /// and `warn` of libraries.
 pub fn start(format: LogFormat, ours: log::LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(log::LevelFilter::Warn);
-    for own in ["orders", "customers", "stack", "shared", "kafka", "mongo"]
-        .iter()
-        .chain(ACTORS)
-    {
-        builder.filter_module(own, ours);
+    builder.filter_level(ours);
+    for library in LIBRARIES {
+        builder.filter_module(library, ours.min(log::LevelFilter::Warn));
     }
+    // What a client gets wrong in its HTTP is no error of ours.
+    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
     builder.parse_env("RUST_LOG");
     let environment = Environment::real();
     builder.format(move |out, record| {
@@ -54,18 +53,16 @@ pub fn start(format: LogFormat, ours: log::LevelFilter) {
     let _ = builder.try_init();
 }
 
-/// Log targets that are not module paths: actors and the like, by which log lines are told apart.
-const ACTORS: &[&str] = &[
-    "KafkaConsumerActor",
-    "PublisherActor",
-    "RepositoryActor",
-    "OnOrderCreatedHandler",
-    "OnOrderCancelledHandler",
-    "OnOrderValidatedHandler",
-    "OrderWatchActor",
-    "ReannouncementActor",
-    "HttpServer",
-    "Service",
+/// Those that have something to say at `info` that helps nobody here.
+const LIBRARIES: &[&str] = &[
+    "actix",
+    "actix_web",
+    "actix_http",
+    "actix_server",
+    "mongodb",
+    "rdkafka",
+    "librdkafka",
+    "rustls",
 ];
 
 fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<()> {
@@ -208,9 +205,10 @@ impl<'a> Step<'a> {
     }
 
     fn at(self, position: &'a Position) -> Step<'a> {
-        self.with("topic", &position.topic)
-            .with("partition", &position.partition)
-            .with("offset", &position.offset)
+        let mut step = self.with("topic", &position.topic);
+        step.fields.push(("partition", position.partition.into()));
+        step.fields.push(("offset", position.offset.into()));
+        step
     }
 
     /// Writes the line.

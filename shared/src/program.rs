@@ -43,6 +43,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
             "The {} service: talks through Apache Kafka, keeps its data in MongoDB",
             S::NAME
         ))
+        .mut_args(|arg| arg.global(true))
         .mut_arg("http_addr", |arg| arg.default_value(S::DEFAULTS.http_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
         .mut_arg("mongodb_database", |arg| arg.default_value(S::DEFAULTS.database));

@@ -74,7 +74,7 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub kafka_group_protocol: String,
-    /// Further settings of the Kafka client, such as `security.protocol=SASL_SSL,sasl.username=…`
+    /// Further settings of the Kafka client, such as `socket.keepalive.enable=true,fetch.min.bytes=1`
     #[arg(
         long,
         env = "KAFKA_OPTIONS",

@@ -1,5 +1,7 @@
 //! The actors of the kit with a service made up for the test: the repository and the publisher.
 
+#![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
+
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
@@ -218,13 +220,13 @@ fn a_rule_that_panics_fails_only_its_command() {
 fn a_request_gives_up_at_its_deadline_and_an_event_never() {
     run(async {
         let bench = bench().await;
-        let id = CustomerId(Uuid::new_v4());
+        let (id, other) = (CustomerId(Uuid::new_v4()), CustomerId(Uuid::new_v4()));
         bench.store.switch(Mode::Fails);
         let of_event = execute(&bench, Add(id, 1));
         let permits = Arc::new(Semaphore::new(1));
         let permit = permits.clone().try_acquire_owned().unwrap();
         let deadline = Instant::now() + Duration::from_millis(30);
-        let request = Execute::for_request(Add(id, 2), deadline, permit);
+        let request = Execute::for_request(Add(other, 2), deadline, permit);
         let answer = bench.repository.send(request).await.unwrap();
         assert!(
             matches!(answer, Err(RepositoryError::Unavailable(_))),
@@ -249,7 +251,8 @@ fn a_permit_is_held_until_the_event_is_in_the_log() {
         let publish = bench.published.recv().await.unwrap();
         assert_eq!(permits.available_permits(), 0, "answered, but not announced yet");
         let drained = actix::spawn(bench.repository.send(Drain));
-        publish.confirmed.send(()).unwrap();
+        let refused = Vec::new();
+        publish.confirmed.send(refused).unwrap();
         eventually(DEADLINE, "the permit is given back", async || {
             permits.available_permits() == 1
         })

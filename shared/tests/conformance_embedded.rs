@@ -1,6 +1,8 @@
 //! The embedded adapters keep the promises of their ports, on disk and in memory, and some of their
 //! own: `kill -9`, one process at a time, determinism.
 
+#![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;

@@ -6,14 +6,14 @@
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
 use shared::{
     actors::{
-        consumer::{Handle, HandlerError},
+        consumer::{Handle, HandlerError, outcome},
         essential::Essential,
         repository::Execute,
     },
     contracts::OrderCancelled,
 };
 
-use super::{classify, repository::ReleaseCredit};
+use super::repository::ReleaseCredit;
 
 /// The actor.
 pub struct OnOrderCancelledHandler {
@@ -63,6 +63,6 @@ impl Handler<Handle<OrderCancelled>> for OnOrderCancelledHandler {
             context: received.context(),
         };
         let asked = self.repository.send(Execute::for_event(release, accepted));
-        Box::pin(async move { classify(asked.await).map(drop) })
+        Box::pin(async move { outcome(asked.await).map(drop) })
     }
 }

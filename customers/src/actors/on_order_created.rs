@@ -6,14 +6,14 @@
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
 use shared::{
     actors::{
-        consumer::{Handle, HandlerError},
+        consumer::{Handle, HandlerError, outcome},
         essential::Essential,
         repository::Execute,
     },
     contracts::OrderCreated,
 };
 
-use super::{classify, repository::ReserveCredit};
+use super::repository::ReserveCredit;
 
 /// The actor.
 pub struct OnOrderCreatedHandler {
@@ -49,6 +49,6 @@ impl Handler<Handle<OrderCreated>> for OnOrderCreatedHandler {
             context: received.context(),
         };
         let asked = self.repository.send(Execute::for_event(reserve, accepted));
-        Box::pin(async move { classify(asked.await).map(drop) })
+        Box::pin(async move { outcome(asked.await).map(drop) })
     }
 }

@@ -1,9 +1,11 @@
 //! What a test calls: one pair of engines per test process, or none, said loudly.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 
 use crate::error::StartError;
+use crate::mongo;
 use crate::{Engine, EngineSettings, Engines, start};
 
 /// The engines that all tests of a process share. Tests keep out of each other's way by names of
@@ -14,6 +16,9 @@ pub struct Shared {
     pub kafka_brokers: String,
     /// The connection string of MongoDB.
     pub mongodb_uri: String,
+    /// The `mongod` program, for tests that start, kill and freeze servers of their own. `None` where
+    /// MongoDB was given by its address and no program is on this machine.
+    pub mongod: Option<PathBuf>,
 }
 
 /// Kept for the life of the process. Statics are not dropped: the watchdog sees the process end,
@@ -103,6 +108,7 @@ fn begin() -> Outcome {
         mongodb_uri: mongo
             .or_else(|| started(Engines::mongodb_uri))
             .unwrap_or_default(),
+        mongod: mongo::program(),
     };
     Outcome::There(Box::new(Started {
         shared,

@@ -35,6 +35,11 @@ pub(crate) fn is_cached() -> bool {
     download::path(CACHED).is_dir()
 }
 
+/// The server's program, where it is there already.
+pub(crate) fn program() -> Option<PathBuf> {
+    on_path("mongod").or_else(|| is_cached().then(|| download::path(CACHED).join("mongod")))
+}
+
 /// Fetches what is needed; the result runs the server.
 pub(crate) fn prepare(port: u16, place: &Place, watchdog: &Arc<Watchdog>) -> Result<Launch, StartError> {
     let mongod = match on_path("mongod") {
@@ -51,6 +56,8 @@ pub(crate) fn prepare(port: u16, place: &Place, watchdog: &Arc<Watchdog>) -> Res
             "127.0.0.1",
             "--nounixsocket",
         ])
+        // Lets tests make the server fail on demand; it is never one for real data.
+        .args(["--setParameter", "enableTestCommands=1"])
         .args(["--wiredTigerCacheSizeGB", "1", "--port"])
         .arg(port.to_string()))
 }

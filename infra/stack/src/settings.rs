@@ -67,10 +67,10 @@ impl Program {
         // Each service has its own of these; one for both would be wrong.
         let own = ["http_addr", "kafka_group", "mongodb_database"];
         let mut command = Program::command().mut_args(|arg| match arg.get_id().as_str() {
-            "kafka_brokers" => arg.visible_alias("kafka"),
-            "mongodb_uri" => arg.visible_alias("mongo"),
+            "kafka_brokers" => arg.visible_alias("kafka").global(true),
+            "mongodb_uri" => arg.visible_alias("mongo").global(true),
             id if own.contains(&id) => arg.hide(true),
-            _ => arg,
+            _ => arg.global(true),
         });
         command.build();
         Program::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
@@ -79,7 +79,6 @@ impl Program {
     /// Checks them; names all that is wrong.
     pub fn check(&self) -> Result<StackSettings, Vec<SettingError>> {
         let demo = self.command == Some(Command::Demo);
-        let mut check = Check::default();
         let addr = |given: &str| {
             if demo {
                 "127.0.0.1:0".to_owned()
@@ -87,14 +86,19 @@ impl Program {
                 given.to_owned()
             }
         };
-        let arguments = |http_addr| Arguments {
-            http_addr: Some(http_addr),
-            kafka_group: None,
-            mongodb_database: None,
-            ..self.arguments.clone()
+        let service = |http_addr: &str, defaults| {
+            let arguments = Arguments {
+                http_addr: Some(addr(http_addr)),
+                kafka_group: None,
+                mongodb_database: None,
+                ..self.arguments.clone()
+            };
+            let mut check = Check::default();
+            (arguments.service(defaults, &mut check), check.errors())
         };
-        let customers = arguments(addr(&self.customers_addr)).service(Customers::DEFAULTS, &mut check);
-        let orders = arguments(addr(&self.orders_addr)).service(Orders::DEFAULTS, &mut check);
+        let (customers, customers_errors) = service(&self.customers_addr, Customers::DEFAULTS);
+        let (orders, orders_errors) = service(&self.orders_addr, Orders::DEFAULTS);
+        let mut check = Check::default();
         let given = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.trim().is_empty());
         let (kafka, mongo) = (
             given(&self.arguments.kafka_brokers),
@@ -110,16 +114,13 @@ impl Program {
             };
             arguments.engines(&mut check)
         });
-        let errors = check.errors();
-        let mut seen = Vec::new();
-        // What both services share is wrong once, not twice.
-        for error in errors {
-            if !seen.contains(&error) {
-                seen.push(error);
-            }
-        }
+        let errors = together([
+            named(customers_errors, "CUSTOMERS_ADDR"),
+            named(orders_errors, "ORDERS_ADDR"),
+            check.errors(),
+        ]);
         match (customers, orders, engines) {
-            (Some(customers), Some(orders), engines) if seen.is_empty() => {
+            (Some(customers), Some(orders), engines) if errors.is_empty() => {
                 let engines = engines.flatten();
                 let default = if demo { ".data/demo" } else { ".data" };
                 Ok(StackSettings {
@@ -132,7 +133,26 @@ impl Program {
                     data_dir: self.data_dir.clone().unwrap_or_else(|| default.into()),
                 })
             }
-            _ => Err(seen),
+            _ => Err(errors),
         }
     }
+}
+
+/// A service's address has a name of its own here.
+fn named(mut errors: Vec<SettingError>, http_addr: &'static str) -> Vec<SettingError> {
+    for error in errors.iter_mut().filter(|error| error.name == "HTTP_ADDR") {
+        error.name = http_addr;
+    }
+    errors
+}
+
+/// What both services share is wrong once, not twice.
+fn together(errors: [Vec<SettingError>; 3]) -> Vec<SettingError> {
+    let mut all: Vec<SettingError> = Vec::new();
+    for error in errors.into_iter().flatten() {
+        if !all.contains(&error) {
+            all.push(error);
+        }
+    }
+    all
 }

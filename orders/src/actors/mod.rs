@@ -3,11 +3,11 @@
 //!
 //! To handle another event: one file `on_<event>.rs` and one line in [`start`].
 
-use actix::{Actor, MailboxError, Recipient};
+use actix::{Actor, Recipient};
 use shared::{
     actors::{
-        consumer::{HandlerError, Routes},
-        repository::{Execute, Find, List, RepositoryError},
+        consumer::Routes,
+        repository::{Execute, Find, List},
     },
     contracts::OrderValidated,
     service::Kit,
@@ -70,52 +70,4 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
         finished: watch.recipient(),
     };
     (endpoints, routes)
-}
-
-/// What a failed command means for the event behind it. Every cause is named, so a new one does not
-/// compile until its fate is chosen.
-fn classify<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
-    answer
-        .map_err(|error| HandlerError::Transient(error.to_string()))?
-        .map_err(|error| match error {
-            RepositoryError::Unavailable(message)
-            | RepositoryError::OutcomeUnknown(message)
-            | RepositoryError::Unfit(message) => HandlerError::Transient(message),
-            RepositoryError::Panicked(message) => HandlerError::Poison {
-                code: "handler-panicked",
-                message,
-            },
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_bug_gives_an_event_up_everything_else_is_tried_again() {
-        let failed = |error: RepositoryError| classify::<()>(Ok(Err(error)));
-        let transient = |message: &str| Err(HandlerError::Transient(message.into()));
-        assert_eq!(classify(Ok(Ok(7))), Ok(7));
-        assert_eq!(failed(RepositoryError::Unavailable("a".into())), transient("a"));
-        assert_eq!(
-            failed(RepositoryError::OutcomeUnknown("b".into())),
-            transient("b")
-        );
-        assert_eq!(failed(RepositoryError::Unfit("c".into())), transient("c"));
-        let poison = HandlerError::Poison {
-            code: "handler-panicked",
-            message: "deciding failed".into(),
-        };
-        assert_eq!(
-            failed(RepositoryError::Panicked("deciding failed".into())),
-            Err(poison)
-        );
-        for gone in [MailboxError::Closed, MailboxError::Timeout] {
-            assert!(matches!(
-                classify::<()>(Err(gone)),
-                Err(HandlerError::Transient(_))
-            ));
-        }
-    }
 }

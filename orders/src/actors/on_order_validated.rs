@@ -6,14 +6,14 @@
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
 use shared::{
     actors::{
-        consumer::{Handle, HandlerError},
+        consumer::{Handle, HandlerError, outcome},
         essential::Essential,
         repository::Execute,
     },
     contracts::OrderValidated,
 };
 
-use super::{classify, order_watch::OrderIsFinal, repository::ApplyValidation};
+use super::{order_watch::OrderIsFinal, repository::ApplyValidation};
 use crate::domain::Change;
 
 /// The actor.
@@ -59,7 +59,7 @@ impl Handler<Handle<OrderValidated>> for OnOrderValidatedHandler {
         let asked = self.repository.send(Execute::for_event(apply, accepted));
         let watch = self.watch.clone();
         Box::pin(async move {
-            match classify(asked.await)? {
+            match outcome(asked.await)? {
                 Change::Finished(order, _) => watch.do_send(OrderIsFinal(order)),
                 Change::AlreadyFinal(_) => {}
                 Change::Unknown => {

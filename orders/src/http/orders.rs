@@ -44,7 +44,7 @@ pub async fn create(
 ) -> Answer {
     let (order, wait) = new_order(&api, &request, context, &body).await?;
     let location = format!("/api/orders/{}", order.id);
-    let mut answer = answer(&api, order, wait, HttpResponse::Created).await;
+    let mut answer = answer(&api, order, wait, HttpResponse::Created).await?;
     answer.0.insert_header(("location", location));
     Ok(answer.0.json(answer.1))
 }
@@ -57,7 +57,7 @@ pub async fn create_as_in_csharp(
     body: Body,
 ) -> Answer {
     let (order, wait) = new_order(&api, &request, context, &body).await?;
-    let mut answer = answer(&api, order, wait, HttpResponse::Ok).await;
+    let mut answer = answer(&api, order, wait, HttpResponse::Ok).await?;
     Ok(answer.0.json(answer.1))
 }
 
@@ -106,10 +106,11 @@ async fn answer(
     order: Order,
     wait: Option<Duration>,
     done: fn() -> HttpResponseBuilder,
-) -> (HttpResponseBuilder, OrderView) {
+) -> Result<(HttpResponseBuilder, OrderView), Problem> {
     let Some(patience) = wait.filter(|_| !order.status.is_final()) else {
-        return (done(), show(&order));
+        return Ok((done(), show(&order)));
     };
+    let _permit = api.admission.enter()?;
     match api
         .actors
         .watch
@@ -119,8 +120,8 @@ async fn answer(
         })
         .await
     {
-        Ok(Some(order)) => (done(), show(&order)),
-        Ok(None) | Err(_) => (HttpResponse::Accepted(), show(&order)),
+        Ok(Some(order)) => Ok((done(), show(&order))),
+        Ok(None) | Err(_) => Ok((HttpResponse::Accepted(), show(&order))),
     }
 }
 
@@ -138,7 +139,7 @@ pub async fn get(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .into_iter()
         .next()
         .ok_or_else(|| Problem::not_found("order", id))?;
-    let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await;
+    let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await?;
     Ok(response.json(order))
 }
 

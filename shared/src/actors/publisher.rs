@@ -2,7 +2,8 @@
 //!
 //! Events are published in the order in which they are handed over, pipelined. When a delivery
 //! fails, nothing further is sent until all others under way are settled; then the failed ones go
-//! first. So order per key survives a broken producer.
+//! first. What was under way behind a failed one may stand before it in the log: handlers decide by
+//! state, not by order alone.
 //!
 //! Asked by the RepositoryActor and, for dead letters, by the KafkaConsumerActor; asks the
 //! [`EventLog`]. While the log is away, events wait here; their number is bounded by the permits of
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     actors::essential::{Check, Drain, Essential},
+    contracts::EventId,
     envelope::OutboxEvent,
     environment::Environment,
     event_log::{EventLog, LogError, Position, Record},
@@ -37,8 +39,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub struct Publish {
     /// What to publish.
     pub events: Vec<OutboxEvent>,
-    /// Told when all of them are in the log; dropped when one never will be.
-    pub confirmed: oneshot::Sender<()>,
+    /// Told when all of them are settled: in the log, but for those that it refused.
+    pub confirmed: oneshot::Sender<Vec<EventId>>,
 }
 
 /// Puts a record into the log as it is; answered when it is there.
@@ -55,17 +57,24 @@ pub struct PublisherActor {
     next: u64,
     in_flight: usize,
     /// Not sent yet, because failed ones go first.
-    waiting: VecDeque<Publish>,
+    waiting: VecDeque<Batch>,
     /// To be sent again once nothing is in flight, in their order.
-    failed: BTreeMap<u64, Publish>,
+    failed: BTreeMap<u64, Batch>,
     _essential: Essential,
+}
+
+/// Events that were handed over together, less those that are settled.
+struct Batch {
+    events: Vec<OutboxEvent>,
+    refused: Vec<EventId>,
+    confirmed: oneshot::Sender<Vec<EventId>>,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Settled {
     number: u64,
-    publish: Publish,
+    batch: Batch,
     results: Vec<Result<Position, LogError>>,
 }
 
@@ -96,8 +105,8 @@ impl PublisherActor {
     }
 
     /// Takes the places in the order of the log now; waits for the deliveries aside.
-    fn send(&mut self, publish: Publish, ctx: &mut Context<Self>) {
-        let records = publish.events.iter().map(|event| event.record(&self.topic));
+    fn send(&mut self, batch: Batch, ctx: &mut Context<Self>) {
+        let records = batch.events.iter().map(|event| event.record(&self.topic));
         let deliveries: Vec<_> = records.map(|record| self.log.publish(record)).collect();
         let (number, this) = (self.next, ctx.address());
         self.next += 1;
@@ -106,7 +115,7 @@ impl PublisherActor {
             let results = join_all(deliveries).await;
             this.do_send(Settled {
                 number,
-                publish,
+                batch,
                 results,
             });
         });
@@ -129,11 +138,16 @@ impl Actor for PublisherActor {
 impl Handler<Publish> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Publish { events, confirmed }: Publish, ctx: &mut Context<Self>) {
+        let batch = Batch {
+            events,
+            refused: Vec::new(),
+            confirmed,
+        };
         if self.failed.is_empty() {
-            self.send(publish, ctx);
+            self.send(batch, ctx);
         } else {
-            self.waiting.push_back(publish);
+            self.waiting.push_back(batch);
         }
     }
 }
@@ -145,12 +159,11 @@ impl Handler<Settled> for PublisherActor {
         self.in_flight -= 1;
         let Settled {
             number,
-            publish: Publish { events, confirmed },
+            mut batch,
             results,
         } = settled;
         let mut again = Vec::new();
-        let mut refused = false;
-        for (event, result) in events.into_iter().zip(results) {
+        for (event, result) in batch.events.drain(..).zip(results) {
             match result {
                 Ok(position) => self.told(&event, &position),
                 Err(LogError::Unavailable(error)) => {
@@ -159,22 +172,16 @@ impl Handler<Settled> for PublisherActor {
                 }
                 Err(error @ LogError::Refused(_)) => {
                     log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str(); "{error}");
-                    refused = true;
+                    batch.refused.push(event.id);
                 }
             }
         }
-        match (again.is_empty(), refused) {
-            (true, false) => {
-                let _ = confirmed.send(());
-            }
-            (true, true) => drop(confirmed),
-            (false, _) => drop(self.failed.insert(
-                number,
-                Publish {
-                    events: again,
-                    confirmed,
-                },
-            )),
+        if again.is_empty() {
+            // Whoever handed it over may have been told to stop.
+            let _ = batch.confirmed.send(batch.refused);
+        } else {
+            batch.events = again;
+            self.failed.insert(number, batch);
         }
         if self.in_flight == 0 && !self.failed.is_empty() {
             ctx.notify_later(Retry, self.environment.jitter(RETRY_AFTER));
@@ -186,11 +193,11 @@ impl Handler<Retry> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, _: Retry, ctx: &mut Context<Self>) {
-        for publish in std::mem::take(&mut self.failed).into_values() {
-            self.send(publish, ctx);
+        for batch in std::mem::take(&mut self.failed).into_values() {
+            self.send(batch, ctx);
         }
-        for publish in std::mem::take(&mut self.waiting) {
-            self.send(publish, ctx);
+        for batch in std::mem::take(&mut self.waiting) {
+            self.send(batch, ctx);
         }
     }
 }

@@ -4,12 +4,13 @@ use std::{
     path::Path,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, SetDurabilityError, TableDefinition,
+    TableError, WriteTransaction,
 };
 
 use super::EngineError;
@@ -22,6 +23,17 @@ pub(super) const SCHEMA_KEY: &str = "schema";
 
 /// Pages that redb keeps in memory, for each database. Its own default is 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// In memory each so-manieth commit is one that redb takes for durable. The others cost less than
+/// half, but only a durable one lets redb use freed pages again.
+const MEMORY_COMMITS_UNTIL_CLEANUP: u64 = 256;
+
+/// Where a database lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Disk,
+    Memory,
+}
 
 /// Opens the database, at the start and after each failure.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, EngineError> + Send + Sync>;
@@ -47,16 +59,21 @@ pub(super) struct CurrentDatabase {
     /// `None` while it could not be opened again.
     current: RwLock<Option<Database>>,
     healthy: AtomicBool,
+    place: Place,
+    /// Write transactions begun.
+    begun: AtomicU64,
 }
 
 impl CurrentDatabase {
-    pub(super) fn open(open: Opener) -> Result<Self, EngineError> {
+    pub(super) fn open(place: Place, open: Opener) -> Result<Self, EngineError> {
         let database = open()?;
         check_schema(&database)?;
         Ok(Self {
             open,
             current: RwLock::new(Some(database)),
             healthy: AtomicBool::new(true),
+            place,
+            begun: AtomicU64::new(0),
         })
     }
 
@@ -76,7 +93,15 @@ impl CurrentDatabase {
         // One-phase commit, redb's default: one `fsync`, after a crash the newest commit whose
         // checksums are right. Two-phase adds a second `fsync` against somebody who can order the
         // disk's writes at will, which is not what a data directory is exposed to.
-        self.with_current(|database| database.begin_write().map_err(EngineError::unavailable))
+        let mut transaction =
+            self.with_current(|database| database.begin_write().map_err(EngineError::unavailable))?;
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed);
+        if self.place == Place::Memory && !begun.is_multiple_of(MEMORY_COMMITS_UNTIL_CLEANUP) {
+            transaction
+                .set_durability(Durability::None)
+                .map_err(|error: SetDurabilityError| EngineError::Unavailable(error.to_string()))?;
+        }
+        Ok(transaction)
     }
 
     /// After an error nothing more can be written: tries at once to open it again, so that reading

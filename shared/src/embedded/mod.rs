@@ -25,13 +25,15 @@ use tokio::sync::oneshot;
 
 mod database;
 mod error;
+#[cfg(test)]
+pub(crate) mod failing_disk;
 mod job;
 #[cfg(test)]
 mod tests;
 
 pub use error::EngineError;
 
-use database::{CurrentDatabase, Opener};
+use database::{CurrentDatabase, Opener, Place};
 use job::{BoxedJob, PendingJob, run_batch};
 
 /// A database with one writer. Cheap to clone; the last clone that goes finishes what is queued and
@@ -84,7 +86,7 @@ impl Engine {
                 .map_err(EngineError::unavailable)
         });
         let inner = Inner {
-            database: Arc::new(CurrentDatabase::open(open)?),
+            database: Arc::new(CurrentDatabase::open(Place::Memory, open)?),
             writer: Writer::Inline,
         };
         Ok(Self {
@@ -94,7 +96,7 @@ impl Engine {
 
     /// On disk by other means than a plain file: for tests of failing disks.
     fn with_opener(open: Opener) -> Result<Self, EngineError> {
-        let database = Arc::new(CurrentDatabase::open(open)?);
+        let database = Arc::new(CurrentDatabase::open(Place::Disk, open)?);
         let (queue, jobs) = mpsc::channel::<BoxedJob>();
         let of_thread = Arc::clone(&database);
         let thread = thread::Builder::new()

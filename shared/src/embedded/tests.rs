@@ -1,34 +1,11 @@
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use redb::{ReadableTableMetadata, TableDefinition};
+
+use super::{
+    failing_disk::{Directory, FailingDisk},
+    *,
 };
 
-use redb::{BackendError, ReadableTableMetadata, StorageBackend, TableDefinition, backends::FileBackend};
-
-use super::*;
-
 const TABLE: TableDefinition<u64, u64> = TableDefinition::new("table");
-
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("engine-{}", uuid::Uuid::new_v4())))
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("test.redb")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn put(key: u64) -> impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static {
     move |transaction| {
@@ -144,86 +121,14 @@ async fn a_panic_in_a_job_writes_nothing_and_the_writer_lives_on() {
     }
 }
 
-/// A file on a disk that can be made to fail.
-#[derive(Debug)]
-struct FailingDisk {
-    file: FileBackend,
-    full: Arc<AtomicBool>,
-}
-
-impl FailingDisk {
-    fn check(&self) -> Result<(), std::io::Error> {
-        if self.full.load(Ordering::Relaxed) {
-            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for FailingDisk {
-    fn len(&self) -> Result<u64, std::io::Error> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
-        self.check()?;
-        self.file.set_len(len)
-    }
-    fn sync_data(&self) -> Result<(), std::io::Error> {
-        self.check()?;
-        self.file.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        self.check()?;
-        self.file.write(offset, data)
-    }
-    fn close(&self) -> Result<(), std::io::Error> {
-        self.file.close()
-    }
-    fn try_lock_range(
-        &self,
-        start: std::ops::Bound<u64>,
-        end: std::ops::Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-    fn unlock_range(
-        &self,
-        start: std::ops::Bound<u64>,
-        end: std::ops::Bound<u64>,
-    ) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_answered_as_an_error_and_is_survived() {
     let directory = Directory::new();
-    fs::create_dir_all(&directory.0).unwrap();
-    let full = Arc::new(AtomicBool::new(false));
-    let (path, of_disk) = (directory.file(), Arc::clone(&full));
-    let engine = Engine::with_opener(Box::new(move || {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = FileBackend::new(file.unwrap()).unwrap();
-        let disk = FailingDisk {
-            file,
-            full: Arc::clone(&of_disk),
-        };
-        database::builder()
-            .create_with_backend(disk)
-            .map_err(EngineError::unavailable)
-    }))
-    .unwrap();
+    let disk = FailingDisk::default();
+    let engine = disk.engine(&directory.file());
     engine.write(put(1)).await.unwrap();
 
-    full.store(true, Ordering::Relaxed);
+    disk.fail(usize::MAX);
     let failed = engine.write(put(2)).await;
     assert!(
         matches!(failed, Err(EngineError::OutcomeUnknown(_))),
@@ -232,7 +137,7 @@ async fn a_full_disk_is_answered_as_an_error_and_is_survived() {
     assert!(engine.write(put(3)).await.is_err());
     assert!(engine.check().await.is_err());
 
-    full.store(false, Ordering::Relaxed);
+    disk.fail(0);
     engine.check().await.unwrap();
     engine.write(put(4)).await.unwrap();
     drop(engine);

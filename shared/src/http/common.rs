@@ -12,7 +12,10 @@ use crate::{actors::essential::Check, metrics::Metrics};
 
 /// Whom to ask whether the service is ready.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<RwLock<Vec<(&'static str, Result<Recipient<Check>, String>)>>>);
+pub struct Readiness(Arc<RwLock<Vec<NamedCheck>>>);
+
+/// A check, with who makes it or why it fails for now.
+type NamedCheck = (&'static str, Result<Recipient<Check>, String>);
 
 impl Readiness {
     /// This check is made by that actor from now on.

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use actix_web::{HttpRequest, HttpResponse, Resource, web};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::actors::repository::{Command, Execute, RepositoryError};
 
@@ -25,17 +28,27 @@ use request::regardless_of_the_caller;
 /// Lets requests in, as many as can be under way.
 #[derive(Clone)]
 pub struct Admission {
-    permits: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
+    /// Apart from the commands: reading goes on while commands wait for the log.
+    questions: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Admission {
-    /// At most `most` commands whose events are not in the log yet; each answered within `patience`.
+    /// At most `most` commands whose events are not in the log yet, and as many questions; each
+    /// answered within `patience`.
     pub fn new(most: usize, patience: Duration) -> Admission {
+        let semaphore = || Arc::new(Semaphore::new(most));
         Admission {
-            permits: Arc::new(Semaphore::new(most)),
+            commands: semaphore(),
+            questions: semaphore(),
             patience,
         }
+    }
+
+    /// For a caller who waits longer than an answer takes: lets go of it when dropped.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        permit(&self.questions)
     }
 
     /// Has a command executed. It is, once taken, even if the caller hangs up.
@@ -44,11 +57,7 @@ impl Admission {
         actor: &Recipient<Execute<C>>,
         command: C,
     ) -> Result<C::Reply, Problem> {
-        let permit = self
-            .permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Problem::overloaded())?;
+        let permit = permit(&self.commands)?;
         let deadline = Instant::now() + self.patience;
         ask(
             actor,
@@ -64,8 +73,16 @@ impl Admission {
         M: Message<Result = Result<T, RepositoryError>> + Send + 'static,
         T: Send + 'static,
     {
+        let _permit = self.enter()?;
         ask(actor, question, self.patience).await
     }
+}
+
+fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    semaphore
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded())
 }
 
 async fn ask<M, T>(actor: &Recipient<M>, message: M, patience: Duration) -> Result<T, Problem>
@@ -76,8 +93,8 @@ where
     let asked = regardless_of_the_caller(actor.send(message));
     match tokio::time::timeout(patience, asked).await {
         Ok(Some(Ok(answer))) => Ok(answer?),
-        Ok(Some(Err(_))) | Ok(None) => Err(RepositoryError::Unavailable("the service is stopping".into()))?,
-        Err(_) => Err(Problem::outcome_unknown()),
+        // Whether an actor that is gone had done it before, nobody can tell.
+        Ok(Some(Err(_))) | Ok(None) | Err(_) => Err(Problem::outcome_unknown()),
     }
 }
 

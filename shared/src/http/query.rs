@@ -127,7 +127,8 @@ impl Parameters {
         // A preference that cannot be met is ignored, as RFC 7240 has it.
         let preferred = || {
             preferences.find_map(|preference| {
-                let wait = parse_duration(preference.trim().strip_prefix("wait=")?)?;
+                let preference = preference.trim().to_ascii_lowercase();
+                let wait = parse_duration(preference.strip_prefix("wait=")?)?;
                 Some(wait.min(LONGEST_WAIT))
             })
         };

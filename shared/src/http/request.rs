@@ -7,7 +7,7 @@ use actix_web::{
     body::MessageBody,
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
-        Uri,
+        Method, Uri,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -63,12 +63,15 @@ fn context(headers: &HeaderMap) -> Context {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`
+/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zeros, as W3C Trace Context has it.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
-    let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
     matches!(parts[..], [version, trace, span, flags]
-        if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+        if hex(version, 2) && version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
 }
 
 /// Wraps every request.
@@ -80,6 +83,11 @@ pub async fn surround(
     let known = RequestContext(context(request.headers()));
     request.extensions_mut().insert(known.clone());
     lower_case_path(&mut request);
+    let method = request.method().clone();
+    if method == Method::HEAD {
+        // As GET; that the answer goes without its body is seen to where it is written.
+        request.head_mut().method = Method::GET;
+    }
     let metrics = request.app_data::<Data<Metrics>>().cloned();
 
     let response = next.call(request).await?.map_into_boxed_body();
@@ -107,7 +115,7 @@ pub async fn surround(
     let response = close_if_unread(response);
     let request = response.request();
     let route = request.match_pattern().unwrap_or_else(|| "none".into());
-    let (method, status, took) = (request.method(), response.status().as_u16(), begin.elapsed());
+    let (status, took) = (response.status().as_u16(), begin.elapsed());
     if let Some(metrics) = metrics {
         // Any text may stand for a method; only the usual ones become labels.
         let usual = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
@@ -119,6 +127,7 @@ pub async fn surround(
     }
     let level = match status {
         _ if route.starts_with("/health") || route == "/metrics" => log::Level::Debug,
+        503 => log::Level::Warn,
         500.. => log::Level::Error,
         _ => log::Level::Info,
     };
@@ -184,7 +193,15 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static(given));
         assert_eq!(context(&headers).traceparent.as_deref(), Some(given));
-        headers.insert(TRACEPARENT, HeaderValue::from_static("00-nonsense"));
-        assert!(is_traceparent(&context(&headers).traceparent.unwrap()));
+        for wrong in [
+            "00-nonsense",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01",
+        ] {
+            headers.insert(TRACEPARENT, HeaderValue::from_static(wrong));
+            let traceparent = context(&headers).traceparent.unwrap();
+            assert_ne!(traceparent, wrong);
+            assert!(is_traceparent(&traceparent));
+        }
     }
 }

@@ -90,9 +90,8 @@ fn child_that_is_killed() {
                 }
             }));
         }
-        for writer in writers {
-            writer.await.unwrap();
-        }
+        let ended = futures_util::future::select_all(writers).await.0;
+        panic!("a writer ended: {:?}", ended.err());
     });
 }
 

@@ -1,5 +1,5 @@
-//! The Kafka adapter against librdkafka's mock cluster (a Kafka inside the process) and, where
-//! `KAFKA_BROKERS` names one, against a real Kafka. What every adapter promises is in the conformance
+//! The Kafka adapter against librdkafka's mock cluster (a Kafka inside the process) and against a
+//! real Kafka. What every adapter promises is in the conformance
 //! suite; here is what can only go wrong with Kafka.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

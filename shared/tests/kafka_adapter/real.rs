@@ -1,4 +1,4 @@
-//! Against a real Kafka, where `KAFKA_BROKERS` names one.
+//! Against a real Kafka.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,13 +14,9 @@ use shared::event_log::{
 
 use super::{Member, PATIENCE, record, settings, text, within};
 
-/// The brokers to test against, or a loud word that this test tests nothing.
-fn real(test: &str) -> Option<KafkaSettings> {
-    let brokers = std::env::var("KAFKA_BROKERS").ok();
-    if brokers.is_none() {
-        eprintln!("SKIPPED {test}: KAFKA_BROKERS names no Kafka");
-    }
-    brokers.map(KafkaSettings::new)
+/// The brokers to test against, or a loud word that the test tests nothing.
+fn real() -> Option<KafkaSettings> {
+    engines::for_tests().map(|engines| KafkaSettings::new(&engines.kafka_brokers))
 }
 
 async fn real_topic(log: &KafkaLog, partitions: i32) -> String {
@@ -31,7 +27,7 @@ async fn real_topic(log: &KafkaLog, partitions: i32) -> String {
 
 #[tokio::test]
 async fn real_topics_are_prepared_once_and_unknown_ones_refused() {
-    let Some(mut kafka) = real("preparing topics") else {
+    let Some(mut kafka) = real() else {
         return;
     };
     kafka.extra = vec![("topic.metadata.propagation.max.ms".into(), "500".into())];
@@ -64,7 +60,7 @@ async fn real_topics_are_prepared_once_and_unknown_ones_refused() {
 
 #[tokio::test]
 async fn a_real_tail_from_the_end_sees_everything_published_after_it() {
-    let Some(kafka) = real("tailing") else { return };
+    let Some(kafka) = real() else { return };
     let log = KafkaLog::new(kafka).unwrap();
     let topic = real_topic(&log, 3).await;
     for round in 0..10 {
@@ -100,7 +96,7 @@ async fn a_real_rebalance_under_load_loses_nothing_consumer_protocol() {
 /// A second member joins and leaves while 10,000 records pass.
 async fn rebalance(group_protocol: GroupProtocol) {
     const RECORDS: u64 = 10_000;
-    let Some(kafka) = real("a rebalance under load") else {
+    let Some(kafka) = real() else {
         return;
     };
     let log = Arc::new(

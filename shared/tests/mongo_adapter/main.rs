@@ -1,9 +1,8 @@
 //! The MongoDB adapter against a real server.
 //!
-//! `MONGODB_URI` names a replica set that may be written to (each test has a database of its own and
-//! drops it); with `--setParameter enableTestCommands=1` it can be made to fail on demand.
-//! `MONGOD_BIN` names a mongod that tests may start, kill and freeze. What is missing is skipped,
-//! and said.
+//! Each test has a database of its own and drops it. The server is made to fail on demand, which it
+//! allows with `--setParameter enableTestCommands=1`; some tests start, kill and freeze servers of
+//! their own.
 
 #![allow(
     clippy::unwrap_used,

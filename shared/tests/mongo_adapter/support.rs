@@ -40,21 +40,17 @@ pub const ACCOUNTS: CollectionSettings = CollectionSettings {
 
 /// The server that the tests may use, or a loud word that they did not run.
 pub fn uri() -> Option<String> {
-    variable("MONGODB_URI")
+    engines::for_tests().map(|engines| engines.mongodb_uri.clone())
 }
 
-/// The server's binary, for tests that need one of their own.
+/// The server's program, for tests that need one of their own.
 pub fn mongod() -> Option<String> {
-    variable("MONGOD_BIN")
-}
-
-fn variable(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
+    let program = engines::for_tests()?.mongod.as_deref();
+    if program.is_none() {
         let test = thread::current().name().unwrap_or("?").to_owned();
-        eprintln!("SKIPPED {test}: needs {name}");
+        eprintln!("SKIPPED: {test}: needs a mongod program on the PATH");
     }
-    value
+    program.map(|program| program.display().to_string())
 }
 
 /// A store over a database that no other test uses.
@@ -78,8 +74,7 @@ impl Fixture {
         let store = MongoStore::new(settings.clone()).await.unwrap();
         store.prepare(vec![ORDERS, ACCOUNTS]).await.unwrap();
         // Not through a proxy that the store goes through.
-        let direct = std::env::var("MONGODB_URI")
-            .ok()
+        let direct = self::uri()
             .filter(|_| uri.contains("proxied"))
             .unwrap_or(uri.to_owned());
         let client = Client::with_uri_str(direct).await.unwrap();

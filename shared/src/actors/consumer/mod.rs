@@ -9,11 +9,7 @@
 //! Asks the handlers of its [`Routes`] and, for dead letters, the PublisherActor. Lives on the same
 //! thread as they do. When it fails for good, the service ends.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
@@ -28,17 +24,20 @@ use crate::{
     },
     envelope::Received,
     environment::Environment,
-    event_log::{Assignment, ConsumedRecord, Consumer, Partition, Signal, Subscribed},
+    event_log::{Assignment, ConsumedRecord, Consumer, Signal, Subscribed},
     metrics::Metrics,
 };
 
 mod dead_letter;
+mod lanes;
+mod partitions;
 mod routes;
 mod watermark;
 
 use dead_letter::{Verdict, dead_letter};
-pub use routes::{Answer, Handle, HandlerError, Routes};
-use watermark::Watermark;
+use lanes::{Lane, Lanes};
+use partitions::Partitions;
+pub use routes::{Answer, Handle, HandlerError, Routes, outcome};
 
 /// Records under way at which no more are taken; enough to fill several rounds.
 const MAX_IN_FLIGHT: usize = 2048;
@@ -62,25 +61,13 @@ pub struct KafkaConsumerActor {
     publisher: Recipient<PublishRecord>,
     environment: Environment,
     metrics: Metrics,
-    partitions: BTreeMap<(Arc<str>, Partition), Assigned>,
-    /// Of each key whose last record is not accepted yet, the records behind it.
-    lanes: HashMap<Lane, VecDeque<ConsumedRecord>>,
+    partitions: Partitions,
+    /// Keys whose last record is not accepted yet, with the records behind it.
+    lanes: Lanes,
     in_flight: usize,
     paused: bool,
     draining: Option<oneshot::Sender<()>>,
     _essential: Essential,
-}
-
-struct Assigned {
-    generation: u64,
-    watermark: Watermark,
-}
-
-/// What has to stay in order: the records of a key; without keys, those of a partition.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Lane {
-    Key(Vec<u8>),
-    Partition(Arc<str>, Partition),
 }
 
 /// What a [`KafkaConsumerActor`] is made of.
@@ -147,8 +134,8 @@ impl KafkaConsumerActor {
             publisher,
             environment,
             metrics,
-            partitions: BTreeMap::new(),
-            lanes: HashMap::new(),
+            partitions: Partitions::default(),
+            lanes: Lanes::default(),
             in_flight: 0,
             paused: false,
             draining: None,
@@ -170,8 +157,11 @@ impl Actor for KafkaConsumerActor {
 impl StreamHandler<Signal> for KafkaConsumerActor {
     fn handle(&mut self, signal: Signal, ctx: &mut Context<Self>) {
         match signal {
-            Signal::Assigned(assignments) => self.assigned(assignments),
-            Signal::Revoked(assignments) => self.revoked(assignments),
+            Signal::Assigned(assignments) => self.partitions.assigned(&assignments),
+            Signal::Revoked(assignments) => {
+                self.in_flight -= self.lanes.forget(&assignments);
+                self.partitions.revoked(&assignments);
+            }
             Signal::Records(records) => records.into_iter().for_each(|record| self.take(record, ctx)),
             Signal::Failed(error) => {
                 log::error!(target: "KafkaConsumerActor", group = self.group.as_str(); "cannot go on: {error}");
@@ -185,11 +175,7 @@ impl Handler<Accepted> for KafkaConsumerActor {
     type Result = ();
 
     fn handle(&mut self, Accepted(lane): Accepted, ctx: &mut Context<Self>) {
-        while let Some(behind) = self.lanes.get_mut(&lane) {
-            let Some(record) = behind.pop_front() else {
-                self.lanes.remove(&lane);
-                return;
-            };
+        while let Some(record) = self.lanes.next(&lane) {
             if self.hand_over(record, 1, Some(lane.clone()), ctx) {
                 return;
             }
@@ -203,12 +189,7 @@ impl Handler<Done> for KafkaConsumerActor {
     fn handle(&mut self, Done { assignment, offset }: Done, _: &mut Context<Self>) {
         self.in_flight -= 1;
         self.metrics.in_flight(self.in_flight);
-        let key = (assignment.topic.clone(), assignment.partition);
-        let ours = self
-            .partitions
-            .get_mut(&key)
-            .filter(|ours| ours.generation == assignment.generation);
-        if let Some(next) = ours.and_then(|ours| ours.watermark.done(offset)) {
+        if let Some(next) = self.partitions.done(&assignment, offset) {
             self.consumer.store(&assignment, next);
         }
         if self.paused && self.in_flight <= RESUME_AT && self.draining.is_none() {
@@ -276,12 +257,7 @@ impl Handler<Drain> for KafkaConsumerActor {
         self.draining = Some(told);
         self.consumer.pause();
         // What waits behind a key is not begun any more; it will be delivered to somebody else.
-        let waiting: usize = self
-            .lanes
-            .values_mut()
-            .map(|behind| std::mem::take(behind).len())
-            .sum();
-        self.in_flight -= waiting;
+        self.in_flight -= self.lanes.forget_all();
         self.answer_drain();
         let consumer = self.consumer.clone();
         Box::pin(async move {
@@ -292,72 +268,21 @@ impl Handler<Drain> for KafkaConsumerActor {
 }
 
 impl KafkaConsumerActor {
-    fn assigned(&mut self, assignments: Vec<Assignment>) {
-        for Assignment {
-            topic,
-            partition,
-            generation,
-        } in assignments
-        {
-            log::info!(target: "KafkaConsumerActor", topic = &*topic, partition = partition; "assigned");
-            self.partitions.insert(
-                (topic, partition),
-                Assigned {
-                    generation,
-                    watermark: Watermark::default(),
-                },
-            );
-        }
-    }
-
-    fn revoked(&mut self, assignments: Vec<Assignment>) {
-        for Assignment {
-            topic,
-            partition,
-            generation,
-        } in assignments
-        {
-            log::info!(target: "KafkaConsumerActor", topic = &*topic, partition = partition; "revoked");
-            let key = (topic, partition);
-            if self
-                .partitions
-                .get(&key)
-                .is_some_and(|ours| ours.generation == generation)
-            {
-                self.partitions.remove(&key);
-            }
-        }
-    }
-
     /// Begins a record, or lets it wait behind those of its key.
     fn take(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
-        let place = &record.position;
-        let ours = self.partitions.get_mut(&(place.topic.clone(), place.partition));
-        let Some(ours) = ours.filter(|ours| ours.generation == record.generation) else {
-            return;
-        };
-        if self.draining.is_some() {
+        if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
         }
-        ours.watermark.begin(place.offset);
         self.in_flight += 1;
         self.metrics.in_flight(self.in_flight);
         if self.in_flight >= MAX_IN_FLIGHT && !self.paused {
             self.paused = true;
             self.consumer.pause();
         }
-        let lane = match &record.key {
-            Some(key) => Lane::Key(key.clone()),
-            None => Lane::Partition(place.topic.clone(), place.partition),
-        };
-        match self.lanes.entry(lane.clone()) {
-            Entry::Occupied(mut behind) => behind.get_mut().push_back(record),
-            Entry::Vacant(free) => {
-                free.insert(VecDeque::new());
-                if !self.hand_over(record, 1, Some(lane.clone()), ctx) {
-                    self.lanes.remove(&lane);
-                }
-            }
+        if let Some((lane, record)) = self.lanes.enter(record)
+            && !self.hand_over(record, 1, Some(lane.clone()), ctx)
+        {
+            self.lanes.next(&lane);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use actix::{Message, Recipient};
+use actix::{MailboxError, Message, Recipient};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
+    actors::repository::RepositoryError,
     contracts::{self, Event, EventError},
     envelope::Received,
     logging::Step,
@@ -39,6 +40,23 @@ pub enum HandlerError {
         /// What is wrong.
         message: String,
     },
+}
+
+/// What the answer of a RepositoryActor means for the event behind the command. Every cause is named,
+/// so a new one does not compile until its fate is chosen.
+pub fn outcome<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
+    let answer = answer.map_err(|error| match error {
+        MailboxError::Closed | MailboxError::Timeout => HandlerError::Transient(error.to_string()),
+    })?;
+    answer.map_err(|error| match error {
+        RepositoryError::Unavailable(message)
+        | RepositoryError::OutcomeUnknown(message)
+        | RepositoryError::Unfit(message) => HandlerError::Transient(message),
+        RepositoryError::Panicked(message) => HandlerError::Poison {
+            code: "handler-panicked",
+            message,
+        },
+    })
 }
 
 /// What a handler answers, when it does.
@@ -104,5 +122,35 @@ impl<E: Event> Route for To<E> {
                 .await
                 .unwrap_or_else(|error| Err(HandlerError::Transient(format!("the handler is gone: {error}"))))
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bug_gives_an_event_up_everything_else_is_tried_again() {
+        let failed = |error: RepositoryError| outcome::<()>(Ok(Err(error)));
+        let transient = |message: &str| Err(HandlerError::Transient(message.into()));
+        assert_eq!(outcome(Ok(Ok(7))), Ok(7));
+        assert_eq!(failed(RepositoryError::Unavailable("a".into())), transient("a"));
+        assert_eq!(
+            failed(RepositoryError::OutcomeUnknown("b".into())),
+            transient("b")
+        );
+        assert_eq!(failed(RepositoryError::Unfit("c".into())), transient("c"));
+        let poison = HandlerError::Poison {
+            code: "handler-panicked",
+            message: "deciding failed".into(),
+        };
+        let panicked = RepositoryError::Panicked("deciding failed".into());
+        assert_eq!(failed(panicked), Err(poison));
+        for gone in [MailboxError::Closed, MailboxError::Timeout] {
+            assert!(matches!(
+                outcome::<()>(Err(gone)),
+                Err(HandlerError::Transient(_))
+            ));
+        }
     }
 }

@@ -13,7 +13,6 @@ use std::{
     collections::{BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
@@ -22,21 +21,22 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     actors::essential::{Check, Drain, Essential},
     contracts::EventId,
-    document_store::{
-        CollectionSettings, Document, DocumentKey, DocumentStore, Mark, Query, StoreError, decode, id, outbox,
-    },
-    environment::Timestamp,
+    document_store::{CollectionSettings, DocumentKey, DocumentStore, Mark, StoreError},
 };
 
 mod command;
 mod outbox_ledger;
+mod queries;
 mod round;
+mod sweep;
 mod workspace;
 
 pub use command::{Command, Execute};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
+pub use queries::{Find, List};
 use round::{Aftermath, HandOver, Tools};
+use sweep::SWEEP_EVERY;
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
 
 /// Rounds at a time: while one waits for the disk the next is already decided. More gain nothing.
@@ -45,12 +45,6 @@ const ROUNDS_IN_FLIGHT: usize = 2;
 const COMMANDS_IN_A_ROUND: usize = 256;
 /// How far a round looks for commands whose documents are free.
 const LOOK_AHEAD: usize = 2048;
-/// How often outboxes are looked for that nobody empties.
-const SWEEP_EVERY: Duration = Duration::from_secs(2);
-/// Younger events are left to the process that announced them, which is most likely publishing them.
-const SWEEP_AGE: Duration = Duration::from_secs(2);
-/// Documents that a sweep takes on at a time.
-const SWEEP_LIMIT: usize = 500;
 
 /// Why a command has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,42 +112,6 @@ pub struct RepositorySettings {
 #[rtype(result = "()")]
 pub struct Begin;
 
-/// Reads documents; those that do not exist are left out.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<D>, RepositoryError>")]
-pub struct Find<D: Document> {
-    ids: Vec<uuid::Uuid>,
-    _type: std::marker::PhantomData<fn() -> D>,
-}
-
-impl<D: Document> Find<D> {
-    /// The documents of these ids.
-    pub fn new(ids: impl IntoIterator<Item = impl Into<uuid::Uuid>>) -> Find<D> {
-        Find {
-            ids: ids.into_iter().map(Into::into).collect(),
-            _type: std::marker::PhantomData,
-        }
-    }
-}
-
-/// Reads a page of documents.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<D>, RepositoryError>")]
-pub struct List<D: Document> {
-    query: Query,
-    _type: std::marker::PhantomData<fn() -> D>,
-}
-
-impl<D: Document> List<D> {
-    /// The documents that the query finds.
-    pub fn new(query: Query) -> List<D> {
-        List {
-            query,
-            _type: std::marker::PhantomData,
-        }
-    }
-}
-
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RoundDone {
@@ -165,7 +123,8 @@ struct RoundDone {
 #[rtype(result = "()")]
 struct Arrived {
     hand_over: HandOver,
-    confirmed: bool,
+    /// Those that the log refused; `None` where nobody knows what became of them.
+    refused: Option<Vec<EventId>>,
 }
 
 impl<W: Workspace> RepositoryActor<W> {
@@ -238,31 +197,6 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
     }
 }
 
-impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
-
-    fn handle(&mut self, Find { ids, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
-        let store = self.tools.store.clone();
-        Box::pin(async move { documents(store.find(D::COLLECTION.name, ids).await?) })
-    }
-}
-
-impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
-
-    fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
-        let store = self.tools.store.clone();
-        Box::pin(async move { documents(store.list(query).await?) })
-    }
-}
-
-fn documents<D: Document>(found: Vec<mongodb::bson::RawDocumentBuf>) -> Result<Vec<D>, RepositoryError> {
-    Ok(found
-        .iter()
-        .map(|raw| decode::<D>(raw).map(|stored| stored.document))
-        .collect::<Result<_, _>>()?)
-}
-
 impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
     type Result = ();
 
@@ -280,15 +214,14 @@ impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
 impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
     type Result = ();
 
-    fn handle(&mut self, Arrived { hand_over, confirmed }: Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { hand_over, refused }: Arrived, ctx: &mut Context<Self>) {
         {
             let mut ledger = self.tools.ledger.borrow_mut();
             for (key, events) in &hand_over.events {
-                if confirmed {
-                    self.marks.extend(ledger.confirmed(*key, events));
-                } else {
-                    ledger.lost(*key, events);
-                }
+                let lost = |id: &EventId| refused.as_ref().is_none_or(|refused| refused.contains(id));
+                let (lost, arrived): (Vec<_>, Vec<_>) = events.iter().copied().partition(lost);
+                self.marks.extend(ledger.confirmed(*key, &arrived));
+                ledger.lost(*key, &lost);
             }
         }
         self.set_marks(ctx);
@@ -377,9 +310,9 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                let confirmed = (&mut hand_over.confirmed).await.is_ok();
+                let refused = (&mut hand_over.confirmed).await.ok();
                 hand_over.permits.clear();
-                this.do_send(Arrived { hand_over, confirmed });
+                this.do_send(Arrived { hand_over, refused });
             });
         }
         self.marks.extend(aftermath.marks);
@@ -410,78 +343,6 @@ impl<W: Workspace> RepositoryActor<W> {
             actor.answer_drain();
         });
         ctx.spawn(marked);
-    }
-
-    /// Looks for events that nobody is publishing: a crash left them, here or in another instance.
-    fn sweep(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.sweeping, true) {
-            return;
-        }
-        let store = self.tools.store.clone();
-        let collections = self.collections;
-        let look = async move {
-            let mut found = Vec::new();
-            for collection in collections {
-                for raw in store.unpublished(collection.name, SWEEP_LIMIT).await? {
-                    let key = DocumentKey {
-                        collection: collection.name,
-                        id: id(&raw)?,
-                    };
-                    let (version, events) = outbox(&raw)?;
-                    found.push((key, version, events));
-                }
-            }
-            Ok::<_, StoreError>(found)
-        };
-        let swept = look.into_actor(self).map(|found, actor, ctx| {
-            actor.sweeping = false;
-            match found {
-                Ok(found) => actor.hand_over_left_behind(found, ctx),
-                Err(error) => log::warn!(target: "RepositoryActor", "the sweep failed: {error}"),
-            }
-        });
-        ctx.spawn(swept);
-    }
-
-    fn hand_over_left_behind(
-        &mut self,
-        found: Vec<(DocumentKey, i64, Vec<crate::envelope::OutboxEvent>)>,
-        ctx: &mut Context<Self>,
-    ) {
-        let old = Timestamp(self.tools.environment.now().0 - SWEEP_AGE.as_millis() as i64);
-        let mut ids: std::collections::BTreeMap<DocumentKey, Vec<EventId>> = Default::default();
-        let mut events = Vec::new();
-        for (key, version, outbox) in found {
-            if self.busy.contains(&key) || outbox.iter().any(|event| event.time > old) {
-                continue;
-            }
-            let found = self.tools.ledger.borrow_mut().found(key, version, outbox);
-            self.marks.extend(found.mark);
-            if !found.hand_over.is_empty() {
-                ids.insert(key, found.hand_over.iter().map(|event| event.id).collect());
-                events.extend(found.hand_over);
-            }
-        }
-        if !events.is_empty() {
-            log::info!(target: "RepositoryActor", events = events.len(); "publishing what was left behind");
-            let (told, confirmed) = oneshot::channel();
-            self.tools.publisher.do_send(super::publisher::Publish {
-                events,
-                confirmed: told,
-            });
-            let handed_over = vec![HandOver {
-                events: ids,
-                confirmed,
-                permits: Vec::new(),
-            }];
-            self.follow_up(
-                Aftermath {
-                    handed_over,
-                    marks: Vec::new(),
-                },
-                ctx,
-            );
-        }
     }
 
     /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.

@@ -163,10 +163,13 @@ mod tests {
     fn a_document_is_marked_when_its_last_event_is_confirmed() {
         let mut ledger = OutboxLedger::default();
         let (one, two) = (event(1), event(2));
-        assert_eq!(ledger.found(KEY, 1, vec![one.clone()]).hand_over, [one.clone()]);
+        assert_eq!(
+            ledger.found(KEY, 1, vec![one.clone()]).hand_over,
+            vec![one.clone()]
+        );
         assert_eq!(
             ledger.found(KEY, 2, vec![one.clone(), two.clone()]).hand_over,
-            [two.clone()]
+            vec![two.clone()]
         );
         assert_eq!(ledger.confirmed(KEY, &[one.id]), None);
         let mark = ledger.confirmed(KEY, &[two.id]).unwrap();
@@ -182,7 +185,10 @@ mod tests {
         ledger.found(KEY, 1, vec![one.clone()]);
         let mark = ledger.confirmed(KEY, &[one.id]).unwrap();
         assert_eq!(ledger.unpublished(KEY, vec![one.clone()]), []);
-        assert_eq!(ledger.found(KEY, 2, vec![two.clone()]).hand_over, [two.clone()]);
+        assert_eq!(
+            ledger.found(KEY, 2, vec![two.clone()]).hand_over,
+            vec![two.clone()]
+        );
         ledger.marked(mark);
         assert_eq!(
             ledger.confirmed(KEY, &[two.id]),

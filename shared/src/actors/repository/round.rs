@@ -23,6 +23,7 @@ use crate::{
     actors::publisher::Publish,
     contracts::EventId,
     document_store::{Commit, DocumentKey, DocumentStore, Mark, Outcome, StoreError, id},
+    envelope::OutboxEvent,
     environment::Environment,
     metrics::Metrics,
 };
@@ -56,7 +57,7 @@ pub(super) struct Aftermath {
 /// Events on their way into the log.
 pub(super) struct HandOver {
     pub events: BTreeMap<DocumentKey, Vec<EventId>>,
-    pub confirmed: oneshot::Receiver<()>,
+    pub confirmed: oneshot::Receiver<Vec<EventId>>,
     /// Given back when they have arrived.
     pub permits: Vec<OwnedSemaphorePermit>,
 }
@@ -147,13 +148,12 @@ async fn attempt<W: Workspace>(
     let mut through: Vec<_> = tasks
         .extract_if(.., |task| !touches(&**task, &conflicting))
         .collect();
-    let (events, confirmed) = hand_over(tools, changes, aftermath);
+    let handed_over = hand_over(tools, changes, aftermath);
     let permits = through.drain(..).filter_map(Task::succeed).collect();
-    if let Some(confirmed) = confirmed {
+    if let Some(handed_over) = handed_over {
         aftermath.handed_over.push(HandOver {
-            events,
-            confirmed,
             permits,
+            ..handed_over
         });
     }
     Ok(())
@@ -221,15 +221,10 @@ async fn write<W: Workspace>(
     Ok(conflicts.map(|(change, _)| change.write.key).collect())
 }
 
-/// Hands the events of written documents over to the publisher.
-fn hand_over(
-    tools: &Tools,
-    changes: Vec<Change>,
-    aftermath: &mut Aftermath,
-) -> (BTreeMap<DocumentKey, Vec<EventId>>, Option<oneshot::Receiver<()>>) {
+/// Hands the events of written documents over to the publisher, if there are any.
+fn hand_over(tools: &Tools, changes: Vec<Change>, aftermath: &mut Aftermath) -> Option<HandOver> {
     let mut ledger = tools.ledger.borrow_mut();
-    let mut ids = BTreeMap::new();
-    let mut events = Vec::new();
+    let mut documents = Vec::new();
     for Change {
         write,
         version,
@@ -238,19 +233,36 @@ fn hand_over(
     {
         let found = ledger.found(write.key, version, outbox);
         aftermath.marks.extend(found.mark);
-        if !found.hand_over.is_empty() {
-            ids.insert(write.key, found.hand_over.iter().map(|event| event.id).collect());
-            events.extend(found.hand_over);
+        documents.push((write.key, found.hand_over));
+    }
+    HandOver::to(&tools.publisher, documents)
+}
+
+impl HandOver {
+    /// Hands the events of these documents over, if there are any.
+    pub fn to(
+        publisher: &Recipient<Publish>,
+        documents: Vec<(DocumentKey, Vec<OutboxEvent>)>,
+    ) -> Option<HandOver> {
+        let mut ids = BTreeMap::new();
+        let mut events = Vec::new();
+        for (key, found) in documents.into_iter().filter(|(_, found)| !found.is_empty()) {
+            ids.insert(key, found.iter().map(|event| event.id).collect());
+            events.extend(found);
         }
+        if events.is_empty() {
+            return None;
+        }
+        let (told, confirmed) = oneshot::channel();
+        // Were the publisher gone, `told` would be dropped and the sweep would find the events.
+        publisher.do_send(Publish {
+            events,
+            confirmed: told,
+        });
+        Some(HandOver {
+            events: ids,
+            confirmed,
+            permits: Vec::new(),
+        })
     }
-    if events.is_empty() {
-        return (ids, None);
-    }
-    let (told, confirmed) = oneshot::channel();
-    // Were the publisher gone, `told` would be dropped and the sweep would find the events.
-    tools.publisher.do_send(Publish {
-        events,
-        confirmed: told,
-    });
-    (ids, Some(confirmed))
 }

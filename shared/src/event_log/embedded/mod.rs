@@ -40,6 +40,8 @@ mod groups;
 mod pump;
 mod tables;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use append::{Batch, Pending};
 use consumer::GroupConsumer;

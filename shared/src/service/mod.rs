@@ -12,29 +12,29 @@ use std::{
 
 use actix::{Actor, Addr, Arbiter, Recipient};
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use crate::{
     actors::{
-        consumer::{ConsumerSettings, KafkaConsumerActor, Routes},
+        consumer::{KafkaConsumerActor, Routes},
         essential::{Deaths, Drain, Essential, Essentials},
         publisher::{Publish, PublisherActor},
-        repository::{Begin, RepositoryActor, RepositorySettings, Workspace},
+        repository::{RepositoryActor, RepositorySettings, Workspace},
     },
     contracts::dead_letter_topic,
-    document_store::{CollectionSettings, DocumentStore, StoreError},
+    document_store::{CollectionSettings, DocumentStore},
     environment::Environment,
-    event_log::{EventLog, LogError, Subscription, TopicSettings},
+    event_log::{EventLog, TopicSettings},
     http::{Admission, CommonEndpoints, Readiness, surround, unknown_path},
     logging,
     metrics::Metrics,
     settings::{Defaults, ServiceSettings},
 };
 
-/// Pause between tries to prepare the database or the log.
-const PREPARE_AGAIN: Duration = Duration::from_millis(500);
-/// How often a line says what is still waited for.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+mod begin;
+
+use begin::BeginWhenReady;
+
 /// Larger than any record of ours; a record of somebody else's still fits with the headers of a
 /// dead letter.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -97,12 +97,12 @@ pub struct Ports {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its address is not to be had.
-    #[error("cannot answer HTTP at {addr} (HTTP_ADDR): {source}")]
+    #[error("cannot answer HTTP at {addr}: {reason}")]
     Address {
         /// The address.
         addr: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Its thread ended.
     #[error("the actors could not be started")]
@@ -209,82 +209,6 @@ fn topics(settings: &ServiceSettings) -> Vec<TopicSettings> {
     ]
 }
 
-/// Prepares the ports as they come, then lets the actors begin.
-struct BeginWhenReady<W: Workspace> {
-    topics: Vec<TopicSettings>,
-    collections: &'static [CollectionSettings],
-    ports: Ports,
-    group: String,
-    topic: String,
-    routes: Routes,
-    environment: Environment,
-    metrics: Metrics,
-    essentials: Essentials,
-    publisher: Addr<PublisherActor>,
-    repository: Addr<RepositoryActor<W>>,
-    consumer: Arc<std::sync::OnceLock<Addr<KafkaConsumerActor>>>,
-    readiness: Readiness,
-}
-
-impl<W: Workspace> BeginWhenReady<W> {
-    async fn run(self) {
-        let store = self.ports.store.clone();
-        let collections = || store.prepare(self.collections.to_vec());
-        until_ready("database", collections, StoreError::to_string).await;
-        self.repository.do_send(Begin);
-
-        let log = self.ports.log.clone();
-        until_ready("log", || log.prepare(self.topics.clone()), LogError::to_string).await;
-        let subscription = Subscription {
-            group: self.group.clone(),
-            topics: vec![self.topic],
-        };
-        let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
-        let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
-        let consumer = KafkaConsumerActor::new(ConsumerSettings {
-            group: self.group,
-            subscribed,
-            routes: self.routes,
-            publisher: self.publisher.recipient(),
-            environment: self.environment,
-            metrics: self.metrics,
-            essential: self.essentials.guard("KafkaConsumerActor"),
-        })
-        .start();
-        self.readiness.asks("consumer", consumer.clone().recipient());
-        let _ = self.consumer.set(consumer);
-    }
-}
-
-/// Tries until it succeeds, and says now and then what is waited for.
-async fn until_ready<T, E, F>(
-    what: &str,
-    mut prepare: impl FnMut() -> F,
-    describe: impl Fn(&E) -> String,
-) -> T
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let mut said: Option<Instant> = None;
-    loop {
-        match prepare().await {
-            Ok(ready) => {
-                if said.is_some() {
-                    log::info!(target: "Service", "the {what} is there");
-                }
-                return ready;
-            }
-            Err(error) => {
-                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                    log::warn!(target: "Service", "waiting for the {what}: {}", describe(&error));
-                    said = Some(Instant::now());
-                }
-                tokio::time::sleep(PREPARE_AGAIN).await;
-            }
-        }
-    }
-}
-
 /// A service that runs.
 pub struct Running {
     /// Where it answers HTTP.
@@ -305,7 +229,7 @@ pub async fn start<S: Service>(
     environment: Environment,
 ) -> Result<Running, StartError> {
     let addr = settings.http_addr;
-    let address = |source| StartError::Address { addr, source };
+    let address = |reason| StartError::Address { addr, reason };
     let listener = TcpListener::bind(addr).map_err(address)?;
     let http_addr = listener.local_addr().map_err(address)?;
 

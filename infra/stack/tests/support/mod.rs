@@ -1,0 +1,215 @@
+//! Processes of the real binaries, and requests to them.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Within this everything has to happen; a failure shows sooner in most cases.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A directory that is gone with it.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(Uuid::now_v7().to_string());
+        fs::create_dir_all(&path).expect("a directory for the test");
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One of our binaries, running. Killed when dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a binary; everything that it writes goes to a file.
+    pub fn start(
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        directory: &Directory,
+    ) -> Process {
+        let log = directory.0.join(format!("{program}-{}.log", Uuid::now_v7()));
+        let file = File::create(&log).expect("a log file");
+        let child = Command::new(binary(program))
+            .args(arguments)
+            .env_remove("KAFKA_BROKERS")
+            .env_remove("MONGODB_URI")
+            .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the same file"))
+            .stderr(file)
+            .spawn()
+            .expect("our binary starts");
+        Process { child, log }
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What stands behind `before` in its output, up to white space.
+    pub fn says(&mut self, before: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let output = self.output();
+            if let Some((_, rest)) = output.split_once(before)
+                && let Some((word, _)) = rest.split_once(char::is_whitespace)
+            {
+                return word.to_owned();
+            }
+            assert!(begin.elapsed() < DEADLINE, "{before:?} is not said:\n{output}");
+            let ended = self.child.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "it ended ({ended:?}):\n{output}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kill −9.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("a child of ours");
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status.code();
+            }
+            assert!(begin.elapsed() < DEADLINE, "it does not end:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.output());
+        }
+    }
+}
+
+/// Our binary of that name. `cargo test --workspace` has built them all side by side.
+fn binary(program: &str) -> PathBuf {
+    let stack = Path::new(env!("CARGO_BIN_EXE_stack"));
+    let path = stack.with_file_name(program);
+    if !path.exists() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", program])
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "{program} cannot be built"
+        );
+    }
+    path
+}
+
+/// A client of one service.
+#[derive(Clone)]
+pub struct Client {
+    http: ureq::Agent,
+    pub url: String,
+}
+
+/// An answer: its status and its body.
+pub type Answer = (u16, Value);
+
+impl Client {
+    pub fn new(url: String) -> Client {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(DEADLINE));
+        Client {
+            http: config.build().into(),
+            url,
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path).expect("an answer")
+    }
+
+    pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        read(self.http.get(format!("{}{path}", self.url)).call()?)
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Answer {
+        self.try_post(path, &body).expect("an answer")
+    }
+
+    pub fn try_post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json");
+        read(request.send(body.to_string())?)
+    }
+
+    pub fn put(&self, path: &str, body: Value) -> Answer {
+        let request = self
+            .http
+            .put(format!("{}{path}", self.url))
+            .header("content-type", "application/json");
+        read(request.send(body.to_string()).expect("an answer")).expect("an answer")
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&self) {
+        eventually("the service is ready", || match self.try_get("/health/ready") {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let body = response.body_mut().read_to_string()?;
+    Ok((
+        response.status().as_u16(),
+        serde_json::from_str(&body).unwrap_or(Value::String(body)),
+    ))
+}
+
+/// Asks again and again until it holds; panics with the last reason at the deadline.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let begin = Instant::now();
+    loop {
+        match ask() {
+            Ok(found) => return found,
+            Err(reason) => assert!(begin.elapsed() < DEADLINE, "{what}: {reason}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

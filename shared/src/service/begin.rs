@@ -1,0 +1,105 @@
+//! What a service waits for before its actors begin: the database, the log, the consumer group.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use actix::{Actor, Addr};
+use tokio::time::Instant;
+
+use super::Ports;
+use crate::{
+    actors::{
+        consumer::{ConsumerSettings, KafkaConsumerActor, Routes},
+        essential::Essentials,
+        publisher::PublisherActor,
+        repository::{Begin, RepositoryActor, Workspace},
+    },
+    document_store::{CollectionSettings, StoreError},
+    environment::Environment,
+    event_log::{LogError, Subscription, TopicSettings},
+    http::Readiness,
+    metrics::Metrics,
+};
+
+/// Pause between tries to prepare the database or the log.
+const PREPARE_AGAIN: Duration = Duration::from_millis(500);
+/// How often a line says what is still waited for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Prepares the ports as they come, then lets the actors begin.
+pub(super) struct BeginWhenReady<W: Workspace> {
+    pub topics: Vec<TopicSettings>,
+    pub collections: &'static [CollectionSettings],
+    pub ports: Ports,
+    pub group: String,
+    pub topic: String,
+    pub routes: Routes,
+    pub environment: Environment,
+    pub metrics: Metrics,
+    pub essentials: Essentials,
+    pub publisher: Addr<PublisherActor>,
+    pub repository: Addr<RepositoryActor<W>>,
+    pub consumer: Arc<OnceLock<Addr<KafkaConsumerActor>>>,
+    pub readiness: Readiness,
+}
+
+impl<W: Workspace> BeginWhenReady<W> {
+    pub async fn run(self) {
+        let store = self.ports.store.clone();
+        let collections = || store.prepare(self.collections.to_vec());
+        until_ready("database", collections, StoreError::to_string).await;
+        self.repository.do_send(Begin);
+
+        let log = self.ports.log.clone();
+        until_ready("log", || log.prepare(self.topics.clone()), LogError::to_string).await;
+        let subscription = Subscription {
+            group: self.group.clone(),
+            topics: vec![self.topic],
+        };
+        let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
+        let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
+        let consumer = KafkaConsumerActor::new(ConsumerSettings {
+            group: self.group,
+            subscribed,
+            routes: self.routes,
+            publisher: self.publisher.recipient(),
+            environment: self.environment,
+            metrics: self.metrics,
+            essential: self.essentials.guard("KafkaConsumerActor"),
+        })
+        .start();
+        self.readiness.asks("consumer", consumer.clone().recipient());
+        let _ = self.consumer.set(consumer);
+    }
+}
+
+/// Tries until it succeeds, and says now and then what is waited for.
+async fn until_ready<T, E, F>(
+    what: &str,
+    mut prepare: impl FnMut() -> F,
+    describe: impl Fn(&E) -> String,
+) -> T
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut said: Option<Instant> = None;
+    loop {
+        match prepare().await {
+            Ok(ready) => {
+                if said.is_some() {
+                    log::info!(target: "Service", "the {what} is there");
+                }
+                return ready;
+            }
+            Err(error) => {
+                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                    log::warn!(target: "Service", "waiting for the {what}: {}", describe(&error));
+                    said = Some(Instant::now());
+                }
+                tokio::time::sleep(PREPARE_AGAIN).await;
+            }
+        }
+    }
+}
