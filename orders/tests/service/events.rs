@@ -77,10 +77,8 @@ fn an_invalid_order_is_cancelled_for_the_reason_given() {
 #[test]
 fn a_late_or_doubled_validation_changes_nothing() {
     let service = Service::start();
-    let (shipped, called_off) = (
-        order(&service, Uuid::new_v4(), 1),
-        order(&service, Uuid::new_v4(), 1),
-    );
+    let customer = Uuid::new_v4();
+    let (shipped, called_off) = (order(&service, customer, 1), order(&service, customer, 1));
     let cancel = format!("/api/orders/{called_off}/cancel");
     service.http.send("POST", &cancel, &[], Some(b"")).expect(200);
     for said in [
@@ -90,7 +88,8 @@ fn a_late_or_doubled_validation_changes_nothing() {
         valid(called_off),
         invalid(called_off, "UnknownCustomer"),
     ] {
-        service.publish_bare("OrderValidated", &said);
+        // Under one key, so in this order.
+        service.publish_event("OrderValidated", &said, customer);
     }
     service.until_handled("OrderValidated", 5);
     let found = service.http.get(&format!("/api/orders/{called_off}")).json();
