@@ -1,8 +1,19 @@
 //! The body of a request: JSON, at most 32 KB, within a deadline.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Bytes};
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{Payload, ServiceResponse},
+    http::header,
+    web::Bytes,
+};
 use futures_util::StreamExt;
 
 use super::Problem;
@@ -41,9 +52,10 @@ impl FromRequest for Body {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let declared = check_headers(request);
         let mut payload = payload.take();
+        let request = request.clone();
         Box::pin(async move {
-            declared?;
             let read = async {
+                declared?;
                 let mut body = Vec::new();
                 while let Some(chunk) = payload.next().await {
                     let chunk =
@@ -55,10 +67,51 @@ impl FromRequest for Body {
                 }
                 Ok(Body(body.into()))
             };
-            tokio::time::timeout(ARRIVES_WITHIN, read)
+            let read = tokio::time::timeout(ARRIVES_WITHIN, read)
                 .await
-                .unwrap_or_else(|_| Err(Problem::body_too_slow()))
+                .unwrap_or_else(|_| Err(Problem::body_too_slow()));
+            if read.is_err() {
+                request.extensions_mut().insert(Unread(payload));
+            }
+            read
         })
+    }
+}
+
+/// What is left of a body that was refused.
+struct Unread(Payload);
+
+/// Sends an answer and then closes the connection, if the request was refused with its body unread.
+///
+/// actix-http closes it only as long as somebody holds the body when the answer is sent. Of a
+/// chunked body that nobody holds it reads on for the end, which a client that stalls never sends.
+pub(super) fn close_if_unread(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let unread = response.request().extensions_mut().remove::<Unread>();
+    match unread {
+        Some(Unread(unread)) => response.map_body(|_, body| {
+            BoxBody::new(Holding {
+                body,
+                _unread: unread,
+            })
+        }),
+        None => response,
+    }
+}
+
+struct Holding {
+    body: BoxBody,
+    _unread: Payload,
+}
+
+impl MessageBody for Holding {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
     }
 }
 

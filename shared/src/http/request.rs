@@ -16,7 +16,7 @@ use actix_web::{
 use futures_util::future::{Ready, ready};
 use uuid::Uuid;
 
-use super::Problem;
+use super::{Problem, body::close_if_unread};
 use crate::{envelope::Context, logging::Step, metrics::Metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -112,6 +112,7 @@ pub async fn surround(
         }
     }
 
+    let response = close_if_unread(response);
     let request = response.request();
     let route = request.match_pattern().unwrap_or_else(|| "none".into());
     let (status, took) = (response.status().as_u16(), begin.elapsed());

@@ -45,6 +45,11 @@ impl<P: ?Sized> Switched<P> {
         self.mode.send_replace(mode);
     }
 
+    /// What is behind the switch, which always works: what others see and do.
+    pub fn behind(&self) -> &P {
+        &self.port
+    }
+
     fn works(&self) -> bool {
         *self.mode.borrow() != Mode::Fails
     }

@@ -141,7 +141,7 @@ impl Client {
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).expect("the service answers");
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(DEADLINE / 2))
             .expect("a timeout above zero is valid");
         stream
     }
@@ -164,7 +164,10 @@ pub fn read_to_end(mut stream: TcpStream) -> String {
             Ok(0) => break,
             Ok(read) => answer.extend_from_slice(&buffer[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("the connection is neither answered nor closed: {error}"),
+            Err(error) => {
+                let answer = String::from_utf8_lossy(&answer);
+                panic!("the connection is not closed ({error}); answered so far: {answer:?}")
+            }
         }
     }
     String::from_utf8_lossy(&answer).into_owned()

@@ -61,10 +61,11 @@ impl Setup {
         }
     }
 
-    /// Puts a record into the log, whether or not a service runs.
+    /// Puts a record into the log as another process would: whether or not a service runs, and
+    /// whatever the switch says.
     pub fn publish(&self, record: Record) -> Position {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let delivery = self.log.publish(record);
+        let delivery = self.log.behind().publish(record);
         runtime
             .expect("a runtime can be made")
             .block_on(delivery)
@@ -183,9 +184,10 @@ impl<S: Service> ServiceUnderTest<S> {
     }
 
     fn tape_of(&self, topic: &str) -> Tape {
+        // Within the runtime: the tail is a task of it.
         let tail = self
             .runtime
-            .block_on(self.setup.log.tail(topic, TailFrom::Beginning));
+            .block_on(async { self.setup.log.tail(topic, TailFrom::Beginning).await });
         Tape {
             tail: tail.expect("a service that is ready has made its topics"),
             records: Vec::new(),

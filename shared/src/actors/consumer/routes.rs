@@ -124,3 +124,33 @@ impl<E: Event> Route for To<E> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bug_gives_an_event_up_everything_else_is_tried_again() {
+        let failed = |error: RepositoryError| outcome::<()>(Ok(Err(error)));
+        let transient = |message: &str| Err(HandlerError::Transient(message.into()));
+        assert_eq!(outcome(Ok(Ok(7))), Ok(7));
+        assert_eq!(failed(RepositoryError::Unavailable("a".into())), transient("a"));
+        assert_eq!(
+            failed(RepositoryError::OutcomeUnknown("b".into())),
+            transient("b")
+        );
+        assert_eq!(failed(RepositoryError::Unfit("c".into())), transient("c"));
+        let poison = HandlerError::Poison {
+            code: "handler-panicked",
+            message: "deciding failed".into(),
+        };
+        let panicked = RepositoryError::Panicked("deciding failed".into());
+        assert_eq!(failed(panicked), Err(poison));
+        for gone in [MailboxError::Closed, MailboxError::Timeout] {
+            assert!(matches!(
+                outcome::<()>(Err(gone)),
+                Err(HandlerError::Transient(_))
+            ));
+        }
+    }
+}

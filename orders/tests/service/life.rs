@@ -1,0 +1,245 @@
+//! From start to stop, with a log and a database that come and go.
+
+use std::time::Duration;
+
+use orders::Orders;
+use serde_json::json;
+use shared::testing::{
+    faults::Mode,
+    http::Answer,
+    service::{Setup, event},
+};
+use uuid::Uuid;
+
+use super::{Service, about, order, status, valid};
+
+fn setup() -> Setup {
+    Setup::new::<Orders>()
+}
+
+/// Why `ready` says no, check by check.
+fn reasons(answer: &Answer) -> Vec<(String, String)> {
+    let json = answer.json();
+    let down = json["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|check| check["status"] == "down");
+    down.map(|check| {
+        let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        (text("name"), text("reason"))
+    })
+    .collect()
+}
+
+/// Waits until `ready` names this check as down; its reason.
+fn until_down(service: &Service, check: &str) -> String {
+    service.until(&format!("{check} is down"), || {
+        let answer = service.http.get("/health/ready");
+        let reason = reasons(&answer).into_iter().find(|(name, _)| name == check);
+        if answer.status == 503 {
+            reason.map(|(_, reason)| reason)
+        } else {
+            None
+        }
+    })
+}
+
+fn post(service: &Service) -> Answer {
+    service.http.post(
+        "/api/orders",
+        &json!({ "customerId": Uuid::new_v4(), "amount": 100 }),
+    )
+}
+
+#[test]
+fn a_service_without_its_database_answers_and_is_ready_once_it_comes() {
+    let setup = setup();
+    setup.store.switch(Mode::Fails);
+    let service = Service::start_on(setup);
+    assert!(until_down(&service, "database").contains("switched off"));
+    assert_eq!(
+        until_down(&service, "consumer"),
+        "waiting for the database and the log"
+    );
+    service.http.get("/health/live").expect(200);
+    let refused = post(&service).expect(503);
+    assert_eq!(
+        (refused.text("code"), refused.header("retry-after")),
+        ("database-unavailable".into(), Some("1"))
+    );
+    service.http.get("/api/orders").expect(503);
+    service.setup.store.switch(Mode::Works);
+    service.until_ready();
+    post(&service).expect(201);
+}
+
+#[test]
+fn a_service_without_its_log_takes_orders_and_is_ready_once_it_comes() {
+    let setup = setup();
+    setup.log.switch(Mode::Fails);
+    let service = Service::start_on(setup);
+    assert!(until_down(&service, "log").contains("switched off"));
+    let id = service.until("the database is there", || {
+        let answer = post(&service);
+        (answer.status == 201).then(|| answer.text("id"))
+    });
+    service.setup.log.switch(Mode::Works);
+    service.until_ready();
+    let mut tape = service.tape();
+    service.until("what was accepted is announced", || {
+        tape.find("OrderCreated", |seen| seen.data["id"] == id)
+    });
+}
+
+#[test]
+fn while_the_database_is_away_nothing_is_accepted_and_nothing_lost() {
+    let mut setup = setup();
+    setup.settings.request_timeout = Duration::from_millis(300);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let id = order(&service, Uuid::new_v4(), 800);
+    service.setup.store.switch(Mode::Fails);
+    assert!(until_down(&service, "database").contains("switched off"));
+    let refused = post(&service).expect(503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(
+        refused.text("id").parse::<Uuid>().is_ok(),
+        "the id to repeat it with: {refused:?}"
+    );
+    service.http.get(&format!("/api/orders/{id}")).expect(503);
+    service.publish_bare("OrderValidated", &valid(id));
+    service.setup.store.switch(Mode::Works);
+    service.until_ready();
+    let mut tape = service.tape();
+    service.until("the order is shipped", || tape.find("OrderShipped", about(id)));
+    assert_eq!(status(&service, id), "Shipped");
+    assert!(service.dead_letters().records().is_empty());
+}
+
+#[test]
+fn while_the_log_is_away_orders_are_accepted_and_announced_when_it_is_back() {
+    let service = Service::start();
+    service.setup.log.switch(Mode::Fails);
+    assert!(until_down(&service, "log").contains("switched off"));
+    let ids: Vec<_> = (0..5)
+        .map(|_| order(&service, Uuid::new_v4(), 1).to_string())
+        .collect();
+    service.setup.log.switch(Mode::Works);
+    service.until_ready();
+    let mut tape = service.tape();
+    service.until("all are announced", || {
+        let announced = tape.events("OrderCreated");
+        ids.iter()
+            .all(|id| announced.iter().any(|seen| seen.data["id"] == *id))
+    });
+}
+
+#[test]
+fn a_poison_record_whose_dead_letter_is_not_written_is_read_again() {
+    let mut setup = setup();
+    setup.settings.shutdown_timeout = Duration::from_millis(300);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    service.setup.log.switch(Mode::Silent);
+    service.publish_bare("OrderValidated", &json!({ "id": 1 }));
+    service.until("it is taken", || service.counted("consumer_in_flight") == 1);
+    assert!(service.dead_letters().records().is_empty());
+    let (in_time, setup) = service.stop();
+    assert!(!in_time, "the log did not confirm");
+    setup.log.switch(Mode::Works);
+    let next = Service::start_on(setup);
+    next.until_ready();
+    let mut letters = next.dead_letters();
+    next.until("it is set aside", || !letters.records().is_empty());
+    next.until("it is counted", || {
+        next.counted("dead_letters_total{reason=\"malformed-event\"") == 1
+    });
+}
+
+#[test]
+fn more_than_may_be_under_way_is_503_overloaded_until_the_log_confirms() {
+    let mut setup = setup();
+    setup.settings.max_in_flight = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    service.setup.log.switch(Mode::Silent);
+    post(&service).expect(201);
+    let refused = post(&service).expect(503);
+    assert_eq!(
+        (refused.text("code"), refused.header("retry-after")),
+        ("overloaded".into(), Some("1"))
+    );
+    let listed = service.http.get("/api/orders").expect(200).json();
+    assert_eq!(
+        listed["items"].as_array().map(Vec::len),
+        Some(1),
+        "reading is not held up"
+    );
+    service.setup.log.switch(Mode::Works);
+    service.until("there is room again", || post(&service).status == 201);
+}
+
+#[test]
+fn stopping_finishes_what_is_under_way() {
+    let service = Service::start();
+    service.setup.log.switch(Mode::Silent);
+    let id = order(&service, Uuid::new_v4(), 1).to_string();
+    let log = service.setup.log.clone();
+    let opener = std::thread::spawn(move || {
+        // The stop may or may not have begun: it waits for the confirmation either way.
+        log.switch(Mode::Works);
+    });
+    let (in_time, setup) = service.stop();
+    opener.join().expect("no panic");
+    assert!(in_time);
+    let next = Service::start_on(setup);
+    next.until_ready();
+    let mut tape = next.tape();
+    next.until("it is in the log", || {
+        tape.find("OrderCreated", |seen| seen.data["id"] == id)
+    });
+    let again = next.counted("events_published_total{event=\"OrderCreated\"");
+    assert_eq!(again, 0, "it is there from before the stop");
+}
+
+#[test]
+fn what_a_stop_could_not_finish_goes_on_at_the_next_start() {
+    let mut setup = setup();
+    setup.settings.shutdown_timeout = Duration::from_millis(300);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    service.setup.log.switch(Mode::Silent);
+    let id = order(&service, Uuid::new_v4(), 1).to_string();
+    let (in_time, setup) = service.stop();
+    assert!(!in_time, "the log did not confirm");
+    setup.log.switch(Mode::Works);
+    let next = Service::start_on(setup);
+    next.until_ready();
+    let mut tape = next.tape();
+    next.until("it is announced", || {
+        tape.find("OrderCreated", |seen| seen.data["id"] == id)
+    });
+}
+
+#[test]
+fn a_restart_begins_where_the_last_run_ended() {
+    let service = Service::start();
+    let customer = Uuid::new_v4();
+    let (first, second) = (order(&service, customer, 1), order(&service, customer, 1));
+    service.publish_event("OrderValidated", &valid(first), customer);
+    service.until_handled("OrderValidated", 1);
+    let (in_time, setup) = service.stop();
+    assert!(in_time);
+    setup.publish(event("OrderValidated", &valid(second), Some(customer)));
+    let next = Service::start_on(setup);
+    next.until_ready();
+    next.until("what came meanwhile is handled", || {
+        status(&next, second) == "Shipped"
+    });
+    assert_eq!(
+        next.counted("events_consumed_total{event=\"OrderValidated\""),
+        1,
+        "the first is not read again"
+    );
+}
