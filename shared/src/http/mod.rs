@@ -25,6 +25,9 @@ pub use request::{RequestContext, surround};
 
 use request::regardless_of_the_caller;
 
+/// A command that is begun in time may be tried a last time: its own answer says more than none.
+const LAST_TRY: Duration = Duration::from_secs(2);
+
 /// Lets requests in, as many as can be under way.
 #[derive(Clone)]
 pub struct Admission {
@@ -62,7 +65,7 @@ impl Admission {
         ask(
             actor,
             Execute::for_request(command, deadline, permit),
-            self.patience,
+            self.patience + LAST_TRY,
         )
         .await
     }

@@ -4,7 +4,7 @@
 //! Promises: an offset is stored only when everything up to it is done. Records of one key are
 //! handed over in their order, each once the one before has its place in the repository's queue, so
 //! one busy customer still fills whole rounds. What can never be handled goes to the dead-letter
-//! topic before its offset is stored. At most [`MAX_IN_FLIGHT`] records are under way.
+//! topic before its offset is stored. At most `MAX_IN_FLIGHT` records are under way.
 //!
 //! Asks the handlers of its [`Routes`] and, for dead letters, the PublisherActor. Lives on the same
 //! thread as they do. When it fails for good, the service ends.
@@ -215,9 +215,7 @@ impl Handler<Failed> for KafkaConsumerActor {
         match error {
             HandlerError::Poison { code, message } => self.give_up(record, code, message, attempts, ctx),
             HandlerError::Transient(message) => {
-                let pause = FIRST_RETRY
-                    .saturating_mul(1 << attempts.min(16))
-                    .min(LONGEST_RETRY);
+                let pause = retry_pause(attempts);
                 log::warn!(target: "KafkaConsumerActor", topic = &*record.position.topic,
                     partition = record.position.partition, offset = record.position.offset,
                     attempt = attempts; "to be tried again: {message}");
@@ -370,8 +368,9 @@ impl KafkaConsumerActor {
         };
         let letter = dead_letter(&record, &verdict);
         let (publisher, this, metrics) = (self.publisher.clone(), ctx.address(), self.metrics.clone());
+        let environment = self.environment.clone();
         actix::spawn(async move {
-            loop {
+            for failures in 0.. {
                 match publisher.send(PublishRecord(letter.clone())).await {
                     Ok(Ok(_)) => break,
                     Ok(Err(error)) => {
@@ -379,7 +378,7 @@ impl KafkaConsumerActor {
                     }
                     Err(_) => return,
                 }
-                tokio::time::sleep(LONGEST_RETRY).await;
+                tokio::time::sleep(environment.jitter(retry_pause(failures))).await;
             }
             metrics.dead_letter(code);
             this.do_send(Done {
@@ -396,6 +395,11 @@ impl KafkaConsumerActor {
             let _ = told.send(());
         }
     }
+}
+
+/// The pause after so many tries.
+fn retry_pause(tries: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY)
 }
 
 /// Under which assignment a record was delivered.

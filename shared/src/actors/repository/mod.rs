@@ -2,7 +2,7 @@
 //!
 //! Commands that arrive while a commit is under way wait together; the next round takes all of
 //! them. No timer: an idle system commits at once, a busy one in batches. At most
-//! [`ROUNDS_IN_FLIGHT`] rounds at a time, never two over the same document, so commands on a
+//! `ROUNDS_IN_FLIGHT` rounds at a time, never two over the same document, so commands on a
 //! document are decided in the order in which they arrived.
 //!
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
@@ -45,6 +46,9 @@ const ROUNDS_IN_FLIGHT: usize = 2;
 const COMMANDS_IN_A_ROUND: usize = 256;
 /// How far a round looks for commands whose documents are free.
 const LOOK_AHEAD: usize = 2048;
+
+/// How often commands are looked for that wait behind stuck rounds beyond their deadline.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
 /// Why a command has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +178,7 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
             self.start_rounds(ctx);
             self.sweep(ctx);
             ctx.run_interval(SWEEP_EVERY, Self::sweep);
+            ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.give_up_expired());
         }
     }
 }
@@ -274,6 +279,20 @@ impl<W: Workspace> RepositoryActor<W> {
                 let aftermath = round::run(tools, tasks).await;
                 this.do_send(RoundDone { documents, aftermath });
             });
+        }
+    }
+
+    /// Fails the commands that waited too long to be begun.
+    fn give_up_expired(&mut self) {
+        let now = Instant::now();
+        for task in std::mem::take(&mut self.waiting) {
+            if task.is_expired(now) {
+                task.fail(RepositoryError::Unavailable(
+                    "the database did not answer in time".into(),
+                ));
+            } else {
+                self.waiting.push_back(task);
+            }
         }
     }
 

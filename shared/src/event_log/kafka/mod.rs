@@ -9,8 +9,8 @@
 //! - While the brokers are away, everything waits and goes on by itself; [`EventLog::check`] and
 //!   [`Consumer::check`](super::Consumer::check) say what librdkafka last complained about.
 //!
-//! Hazards a reader should know: [`producer`] (fatal errors), [`member`] (rebalances),
-//! [`consumer`] (closing).
+//! Hazards a reader should know: `producer` (fatal errors), `member` (rebalances),
+//! `consumer` (closing).
 //!
 //! Deliberately absent: transactions (effects are made idempotent by their readers), rebalance
 //! callbacks that wait, and timers of the async runtime (so that a runtime with paused time, as in

@@ -2,7 +2,7 @@
 //!
 //! An adapter's test file implements [`LogUnderTest`] and names it once:
 //!
-//! ```ignore
+//! ```text
 //! mod conformance { shared::event_log_conformance!(super::run, super::Subject::new()); }
 //! ```
 //!
