@@ -53,3 +53,33 @@ impl Drop for Essential {
         let _ = self.deaths.send(self.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+
+    struct Fragile(#[allow(dead_code, reason = "held, not read")] Essential);
+
+    impl Actor for Fragile {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Drain> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
+            panic!("a bug");
+        }
+    }
+
+    #[actix::test]
+    async fn the_death_of_an_actor_by_a_panic_is_told() {
+        let (essentials, mut deaths) = Essentials::new();
+        let fragile = Fragile(essentials.guard("Fragile")).start();
+        assert!(deaths.try_recv().is_err(), "it lives");
+        fragile.do_send(Drain);
+        assert_eq!(deaths.recv().await, Some("Fragile"));
+    }
+}

@@ -278,7 +278,8 @@ pub async fn start<S: Service>(
     .workers(settings.http_workers)
     .client_request_timeout(HEADERS_WITHIN)
     .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+    // Callers who wait for an order must not take the time of what has to be finished.
+    .shutdown_timeout((settings.shutdown_timeout / 2).as_secs().max(1))
     .disable_signals()
     .listen(listener)
     .map_err(address)?
