@@ -89,6 +89,17 @@ pub struct ConsumedRecord {
     pub headers: Vec<Header>,
 }
 
+impl ConsumedRecord {
+    /// The assignment under which it was delivered.
+    pub fn assignment(&self) -> Assignment {
+        Assignment {
+            topic: self.position.topic.clone(),
+            partition: self.position.partition,
+            generation: self.generation,
+        }
+    }
+}
+
 /// One partition in this consumer's hands. Each time a partition is assigned (again) it gets a
 /// higher generation, so what belongs to an earlier assignment can be told and dropped.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -203,15 +203,12 @@ impl Handler<Done> for KafkaConsumerActor {
 impl Handler<Failed> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        Failed {
+    fn handle(&mut self, failed: Failed, ctx: &mut Context<Self>) {
+        let Failed {
             record,
             attempts,
             error,
-        }: Failed,
-        ctx: &mut Context<Self>,
-    ) {
+        } = failed;
         match error {
             HandlerError::Poison { code, message } => self.give_up(record, code, message, attempts, ctx),
             HandlerError::Transient(message) => {
@@ -299,7 +296,7 @@ impl KafkaConsumerActor {
                 return false;
             }
         };
-        let assignment = assignment(&record);
+        let assignment = record.assignment();
         let offset = record.position.offset;
         let Some(route) = self.routes.get(&received.name) else {
             let known = crate::contracts::is_known(&received.name);
@@ -382,7 +379,7 @@ impl KafkaConsumerActor {
             }
             metrics.dead_letter(code);
             this.do_send(Done {
-                assignment: assignment(&record),
+                assignment: record.assignment(),
                 offset: record.position.offset,
             });
         });
@@ -400,13 +397,4 @@ impl KafkaConsumerActor {
 /// The pause after so many tries.
 fn retry_pause(tries: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY)
-}
-
-/// Under which assignment a record was delivered.
-fn assignment(record: &ConsumedRecord) -> Assignment {
-    Assignment {
-        topic: record.position.topic.clone(),
-        partition: record.position.partition,
-        generation: record.generation,
-    }
 }

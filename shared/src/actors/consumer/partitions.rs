@@ -46,7 +46,7 @@ impl Partitions {
 
     /// A record is taken. `false`: its partition is not ours any more.
     pub fn begin(&mut self, record: &ConsumedRecord) -> bool {
-        match self.find(&super::assignment(record)) {
+        match self.find(&record.assignment()) {
             Some(assigned) => {
                 assigned.watermark.begin(record.position.offset);
                 true
