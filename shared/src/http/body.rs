@@ -38,11 +38,6 @@ impl Body {
         let value = bare::<T>(field, &self.0).map_err(|error: Malformed| Problem::malformed(&error))?;
         value.map_err(|error| Problem::invalid(vec![error]))
     }
-
-    /// Nothing but white space.
-    pub fn is_blank(&self) -> bool {
-        self.0.trim_ascii().is_empty()
-    }
 }
 
 impl FromRequest for Body {

@@ -118,11 +118,6 @@ impl OutboxLedger {
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
-
-    /// How many documents have an outbox that is being emptied.
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
 }
 
 #[cfg(test)]

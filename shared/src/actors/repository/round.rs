@@ -22,7 +22,7 @@ use super::{RepositoryError, Workspace, command::Task, outbox_ledger::OutboxLedg
 use crate::{
     actors::publisher::Publish,
     contracts::EventId,
-    document_store::{Commit, DocumentKey, DocumentStore, Mark, Outcome, StoreError, id},
+    document_store::{Commit, DocumentKey, DocumentStore, Mark, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
     environment::Environment,
     metrics::Metrics,
@@ -137,13 +137,16 @@ async fn attempt<W: Workspace>(
     }
 
     let commit_id = tools.environment.new_id();
-    let mut changes = Vec::new();
+    let (mut writes, mut changes) = (Vec::new(), Vec::new());
     for copies in workspace.collections() {
-        changes.extend(copies.changes(commit_id)?);
+        for (write, change) in copies.changes(commit_id)? {
+            writes.push(write);
+            changes.push(change);
+        }
     }
-    let conflicting = write::<W>(tools, commit_id, &changes).await?;
+    let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
-    changes.retain(|change| !conflicting.contains(&change.write.key));
+    changes.retain(|change| !conflicting.contains(&change.key));
 
     let mut through: Vec<_> = tasks
         .extract_if(.., |task| !touches(&**task, &conflicting))
@@ -196,44 +199,37 @@ async fn load<W: Workspace>(
     Ok(unreadable)
 }
 
-/// Writes the changes; the documents that somebody else has changed meanwhile.
+/// Writes documents; those that somebody else has changed meanwhile.
 async fn write<W: Workspace>(
     tools: &Tools,
     commit_id: uuid::Uuid,
-    changes: &[Change],
+    writes: Vec<Write>,
 ) -> Result<BTreeSet<DocumentKey>, StoreError> {
-    if changes.is_empty() {
+    if writes.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let writes = changes.iter().map(|change| change.write.clone()).collect();
-    let outcomes = tools
-        .store
-        .commit(Commit {
-            id: commit_id,
-            atomic: W::ATOMIC,
-            writes,
-        })
-        .await?;
-    let conflicts = changes
-        .iter()
+    let keys: Vec<_> = writes.iter().map(|write| write.key).collect();
+    let commit = Commit {
+        id: commit_id,
+        atomic: W::ATOMIC,
+        writes,
+    };
+    let outcomes = tools.store.commit(commit).await?;
+    let conflicts = keys
+        .into_iter()
         .zip(outcomes)
         .filter(|(_, outcome)| *outcome == Outcome::Conflict);
-    Ok(conflicts.map(|(change, _)| change.write.key).collect())
+    Ok(conflicts.map(|(key, _)| key).collect())
 }
 
 /// Hands the events of written documents over to the publisher, if there are any.
 fn hand_over(tools: &Tools, changes: Vec<Change>, aftermath: &mut Aftermath) -> Option<HandOver> {
     let mut ledger = tools.ledger.borrow_mut();
     let mut documents = Vec::new();
-    for Change {
-        write,
-        version,
-        outbox,
-    } in changes
-    {
-        let found = ledger.found(write.key, version, outbox);
+    for Change { key, version, outbox } in changes {
+        let found = ledger.found(key, version, outbox);
         aftermath.marks.extend(found.mark);
-        documents.push((write.key, found.hand_over));
+        documents.push((key, found.hand_over));
     }
     HandOver::to(&tools.publisher, documents)
 }

@@ -30,15 +30,15 @@ pub trait Copies {
     fn collection(&self) -> &'static str;
     /// Takes a document as it was read. Its outbox entries that are published already are dropped.
     fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError>;
-    /// What has to be written.
-    fn changes(&self, commit_id: Uuid) -> Result<Vec<Change>, StoreError>;
+    /// What has to be written, each with what it announces.
+    fn changes(&self, commit_id: Uuid) -> Result<Vec<(Write, Change)>, StoreError>;
 }
 
 /// A document that a round has changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// How it is written.
-    pub write: Write,
+    /// Which.
+    pub key: DocumentKey,
     /// The version it then has.
     pub version: i64,
     /// The events in its outbox then, oldest first.
@@ -118,7 +118,7 @@ impl<D: Document> Copies for CopiesOf<D> {
         Ok(())
     }
 
-    fn changes(&self, commit_id: Uuid) -> Result<Vec<Change>, StoreError> {
+    fn changes(&self, commit_id: Uuid) -> Result<Vec<(Write, Change)>, StoreError> {
         let changed = self.copies.iter().filter(|(_, copy)| copy.changed);
         let change = |(id, copy): (&Uuid, &Copy<D>)| {
             let version = copy.version.unwrap_or(0) + 1;
@@ -133,11 +133,8 @@ impl<D: Document> Copies for CopiesOf<D> {
                 expected_version: copy.version,
                 document,
             };
-            Ok(Change {
-                write,
-                version,
-                outbox: copy.outbox.clone(),
-            })
+            let outbox = copy.outbox.clone();
+            Ok((write, Change { key, version, outbox }))
         };
         changed.map(change).collect()
     }
