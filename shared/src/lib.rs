@@ -10,6 +10,7 @@
 //! | [`envelope`] | an event between its outbox and the log |
 //! | [`event_log`], [`document_store`] | the two ports, each with an adapter for a real engine and an embedded one |
 //! | [`embedded`] | what the embedded adapters stand on: group commits over one file |
+//! | [`parking`] | what becomes of a record that cannot be handled |
 //! | [`actors`] | consumer, repository (the group commit), publisher |
 //! | [`http`] | problems, bodies, paging, waiting, health |
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
@@ -26,6 +27,7 @@ pub mod envelope;
 pub mod event_log;
 pub mod document_store;
 pub mod embedded;
+pub mod parking;
 pub mod actors;
 pub mod http;
 pub mod logging;

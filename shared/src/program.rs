@@ -45,6 +45,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         ))
         .mut_args(|arg| arg.global(true))
         .mut_arg("http_addr", |arg| arg.default_value(S::DEFAULTS.http_addr))
+        .mut_arg("admin_addr", |arg| arg.default_value(S::DEFAULTS.admin_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
         .mut_arg("mongodb_database", |arg| arg.default_value(S::DEFAULTS.database));
     let program = Program::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());

@@ -10,6 +10,7 @@ use shared::{
     environment::Timestamp,
     logging::Step,
     money::Money,
+    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Creation, Customer, Decision, NewCustomer, Release, Reservation};
@@ -24,12 +25,16 @@ const ACTOR: &str = "RepositoryActor";
 pub struct CustomersWorkspace {
     customers: CopiesOf<Customer>,
     reservations: CopiesOf<Reservation>,
+    parked: CopiesOf<ParkedRecord>,
 }
 
 impl Workspace for CustomersWorkspace {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.customers, &mut self.reservations]
+        vec![&mut self.customers, &mut self.reservations, &mut self.parked]
+    }
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+        &mut self.parked
     }
 }
 
