@@ -249,7 +249,11 @@ impl KafkaConsumerActor {
     fn sort_in(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
         let lane = lane_of(&record);
         match self.parked.get(lane) {
-            Some(parked) if !parked.holding => self.park_behind(record, ctx),
+            // What nobody handles has no effect that could come too early.
+            Some(parked) if !parked.holding => match addressee(&self.routes, &record) {
+                Ok(Addressee::Nobody { known }) => self.skip(&record, known),
+                Ok(Addressee::Handler(..)) | Err(_) => self.park_behind(record, ctx),
+            },
             Some(_) => self.lanes.enter(lane, record),
             None => {
                 self.lanes.enter(lane, record);
@@ -273,9 +277,8 @@ impl KafkaConsumerActor {
         let (name, answer) = match begin(&self.routes, &record, turn) {
             Ok(Begun::Answer(name, answer)) => (name, answer),
             Ok(Begun::Skipped { known }) => {
-                self.metrics.skipped(known);
                 self.lanes.done(lane, false);
-                return self.done(&record.assignment(), record.position.offset);
+                return self.skip(&record, known);
             }
             Err(error) => {
                 self.lanes.done(lane, false);
@@ -306,6 +309,12 @@ impl KafkaConsumerActor {
         });
     }
 
+    /// A record is meant for nobody here.
+    fn skip(&mut self, record: &ConsumedRecord, known: bool) {
+        self.metrics.skipped(known);
+        self.done(&record.assignment(), record.position.offset);
+    }
+
     /// A record is handled, or parked: its offset may be stored once all before it are.
     fn done(&mut self, assignment: &Assignment, offset: i64) {
         if let Some(next) = self.partitions.done(assignment, offset) {
@@ -330,6 +339,32 @@ impl KafkaConsumerActor {
     }
 }
 
+/// Whom a record is meant for.
+enum Addressee<'a> {
+    Handler(Received, &'a dyn routes::Route),
+    Nobody {
+        /// Whether the name of the event is known at all.
+        known: bool,
+    },
+}
+
+/// Reads whom a record is meant for.
+fn addressee<'a>(routes: &'a Routes, record: &ConsumedRecord) -> Result<Addressee<'a>, HandlerError> {
+    let received = Received::read(record).map_err(|error| HandlerError::Poison {
+        code: "malformed-envelope",
+        message: error.to_string(),
+    })?;
+    if let Some(route) = routes.get(&received.name) {
+        return Ok(Addressee::Handler(received, route));
+    }
+    let known = crate::contracts::is_known(&received.name);
+    if !known {
+        log::warn!(target: "KafkaConsumerActor", event_id = received.event_id.as_str(),
+            event = received.name.as_str(); "skipped: an event of this name is not known here");
+    }
+    Ok(Addressee::Nobody { known })
+}
+
 /// What becomes of a record at once.
 enum Begun {
     /// Its handler has it, and will answer.
@@ -343,19 +378,16 @@ enum Begun {
 
 /// Reads a record and sends it to its handler.
 fn begin(routes: &Routes, record: &ConsumedRecord, turn: Turn) -> Result<Begun, HandlerError> {
-    let poison = |code, message| HandlerError::Poison { code, message };
-    let received = Received::read(record).map_err(|error| poison("malformed-envelope", error.to_string()))?;
-    let Some(route) = routes.get(&received.name) else {
-        let known = crate::contracts::is_known(&received.name);
-        if !known {
-            log::warn!(target: "KafkaConsumerActor", event_id = received.event_id.as_str(),
-                event = received.name.as_str(); "skipped: an event of this name is not known here");
-        }
-        return Ok(Begun::Skipped { known });
+    let (received, route) = match addressee(routes, record)? {
+        Addressee::Handler(received, route) => (received, route),
+        Addressee::Nobody { known } => return Ok(Begun::Skipped { known }),
     };
     let name = route.name();
     let answer = route
         .hand_over(received, turn)
-        .map_err(|error| poison("malformed-event", error.to_string()))?;
+        .map_err(|error| HandlerError::Poison {
+            code: "malformed-event",
+            message: error.to_string(),
+        })?;
     Ok(Begun::Answer(name, answer))
 }
