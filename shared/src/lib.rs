@@ -15,6 +15,7 @@
 //! | [`http`] | problems, bodies, paging, waiting, health |
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
 //! | [`service`], [`program`] | a service from start to stop, and the program around it |
+//! | [`operator`] | what the program asks a running service |
 //!
 //! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
 //! a rebalance waits for anything; no timer stands between a command and its commit.
@@ -34,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod settings;
 pub mod service;
+pub mod operator;
 pub mod program;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -109,7 +109,7 @@ impl KafkaConsumerActor {
     /// What waits for its turn in a lane that is parked is parked as well.
     fn park_waiting(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
         for record in self.lanes.take_waiting(lane) {
-            self.park_behind(record, ctx);
+            self.sort_in(record, ctx);
         }
     }
 
