@@ -31,10 +31,7 @@ enum Command {
     /// Ask the service that runs at HTTP_ADDR whether it is ready; exit code 0 if so
     Health,
     /// See and settle records that could not be handled, at the service that runs at ADMIN_ADDR
-    Parked {
-        #[command(flatten)]
-        parked: Parked,
-    },
+    Parked(Parked),
 }
 
 /// Runs a service on the Kafka and the MongoDB that the arguments name, until it is told to stop.
@@ -56,7 +53,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     let settings = program.arguments.service(S::DEFAULTS, &mut check);
     match (&program.command, &settings) {
         (Some(Command::Health), Some(settings)) => return operator::health(settings.http_addr),
-        (Some(Command::Parked { parked }), Some(settings)) => return parked.run(settings.admin_addr),
+        (Some(Command::Parked(parked)), Some(settings)) => return parked.run(settings.admin_addr),
         _ => {}
     }
     let engines = program.arguments.engines(&mut check);
@@ -173,5 +170,15 @@ async fn signal() {
             }
         }
         Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Program::command().mut_args(|arg| arg.global(true)).debug_assert();
     }
 }

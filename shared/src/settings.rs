@@ -22,6 +22,7 @@ pub struct Defaults {
 
 /// The settings as they were given, unchecked: text, so that all that is wrong can be told at once.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Arguments {
     /// Address to answer HTTP at
     #[arg(long, env = "HTTP_ADDR", value_name = "ADDR", hide_env_values = true)]

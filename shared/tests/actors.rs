@@ -8,7 +8,7 @@ use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::{
     actors::{
-        essential::{Drain, Essentials},
+        essential::{Deaths, Drain, Essentials},
         publisher::{Publish, PublisherActor},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, RepositoryActor, RepositoryError,
@@ -69,7 +69,7 @@ impl Workspace for Accounts {
     }
 }
 
-/// Adds an entry and answers all; 13 panics.
+/// Adds an entry and answers all; 13 panics, 14 does so once it is durable.
 struct Add(CustomerId, i32);
 
 impl Command for Add {
@@ -97,7 +97,9 @@ impl Command for Add {
         entries
     }
 
-    fn committed(&self, _: &Vec<i32>) {}
+    fn committed(&self, _: &Vec<i32>) {
+        assert_ne!(self.1, 14, "meant by the test");
+    }
 }
 
 /// In the place of the publisher: hands what it is given to the test.
@@ -119,6 +121,7 @@ struct Bench {
     repository: Addr<RepositoryActor<Accounts>>,
     store: Arc<Switched<dyn DocumentStore>>,
     published: mpsc::UnboundedReceiver<Publish>,
+    deaths: Deaths,
 }
 
 /// A repository that has begun, with a probe for its publisher.
@@ -130,7 +133,7 @@ async fn bench() -> Bench {
         .unwrap();
     let store = Arc::new(Switched::new(memory));
     let (tell, published) = mpsc::unbounded_channel();
-    let (essentials, _) = Essentials::new();
+    let (essentials, deaths) = Essentials::new();
     let repository = RepositoryActor::new(RepositorySettings {
         store: store.clone(),
         collections: &[Account::COLLECTION],
@@ -145,6 +148,7 @@ async fn bench() -> Bench {
         repository,
         store,
         published,
+        deaths,
     }
 }
 
@@ -226,6 +230,22 @@ fn a_rule_that_panics_fails_only_its_command() {
             .unwrap()
             .unwrap();
         assert_eq!(found[0].entries, [1, 2]);
+    });
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_round_ends_the_repository_and_so_the_service() {
+    run(async {
+        let mut bench = bench().await;
+        let answer = execute(&bench, Add(CustomerId(Uuid::new_v4()), 14))
+            .await
+            .unwrap();
+        assert_eq!(
+            answer,
+            Ok(Err(RepositoryError::Stopping)),
+            "nobody is left waiting"
+        );
+        assert_eq!(bench.deaths.recv().await, Some("RepositoryActor"));
     });
 }
 
