@@ -186,8 +186,13 @@ impl<S: Service> Actors<S> {
         actors
     }
 
+    /// The actors that requests ask.
+    pub fn endpoints(&self) -> &S::Endpoints {
+        &self.endpoints
+    }
+
     /// Finishes what is under way, from the outside in.
-    async fn drain(&self) {
+    pub async fn drain(&self) {
         if let Some(consumer) = self.consumer.get() {
             let _ = consumer.send(Drain).await;
         }
