@@ -56,7 +56,8 @@ impl<W: Workspace> RepositoryActor<W> {
 
     fn hand_over_left_behind(&mut self, found: Vec<LeftBehind>, ctx: &mut Context<Self>) {
         let now = self.tools.environment.now();
-        let young = |event: &OutboxEvent| now.since(event.time) < SWEEP_AGE;
+        // An event of the future is of a clock that runs ahead, and would stay young for too long.
+        let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < SWEEP_AGE;
         let mut documents = Vec::new();
         for (key, version, outbox) in found {
             if self.busy.contains(&key) || outbox.iter().any(young) {
