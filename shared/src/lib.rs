@@ -14,6 +14,7 @@
 //! | [`http`] | problems, bodies, paging, waiting, health |
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
 //! | [`service`], [`program`] | a service from start to stop, and the program around it |
+//! | [`mutants`] | faults to build in, which tests have to find |
 //!
 //! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
 //! a rebalance waits for anything; no timer stands between a command and its commit.
@@ -33,5 +34,6 @@ pub mod metrics;
 pub mod settings;
 pub mod service;
 pub mod program;
+pub mod mutants;
 #[cfg(feature = "testing")]
 pub mod testing;
