@@ -25,14 +25,20 @@ pub enum Mutant {
     AnswerBeforeCommit,
     /// A validation is applied to an order that is final.
     ValidateFinalOrder,
+    /// A validation changes nothing.
+    IgnoreValidation,
     /// A record that fails for good is dropped without a dead letter.
     DropPoison,
     /// The last event of an outbox is not published.
     SkipOutboxEvent,
     /// An event that is announced again has another time.
     RestampEvent,
-    /// A repeated order is answered as a new one, with what it says now.
-    OverwriteRepeatedOrder,
+    /// An order that is known is created again.
+    CreateAgain,
+    /// Nobody looks for events that a crash has left.
+    NeverSweep,
+    /// Whether a customer is known is forgotten.
+    RefuseEverybody,
     /// Credit is not looked at.
     IgnoreCredit,
     /// A refused order is cancelled without a reason.

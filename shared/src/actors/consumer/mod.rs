@@ -26,6 +26,7 @@ use crate::{
     environment::Environment,
     event_log::{Assignment, ConsumedRecord, Consumer, Signal, Subscribed},
     metrics::Metrics,
+    mutants::{self, Mutant},
 };
 
 mod dead_letter;
@@ -268,6 +269,10 @@ impl KafkaConsumerActor {
         if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
         }
+        if mutants::is_active(Mutant::StoreOffsetEarly) {
+            self.consumer
+                .store(&record.assignment(), record.position.offset + 1);
+        }
         self.in_flight += 1;
         self.metrics.in_flight(self.in_flight);
         if self.in_flight >= MAX_IN_FLIGHT && !self.paused {
@@ -352,6 +357,10 @@ impl KafkaConsumerActor {
         attempts: u32,
         ctx: &mut Context<Self>,
     ) {
+        if mutants::is_active(Mutant::DropPoison) {
+            let (assignment, offset) = (record.assignment(), record.position.offset);
+            return ctx.notify(Done { assignment, offset });
+        }
         log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,
             partition = record.position.partition, offset = record.position.offset,
             attempt = attempts, reason = code; "to the dead letters: {error}");

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     document_store::{DocumentKey, StoreError, id, outbox},
     envelope::OutboxEvent,
+    mutants::{self, Mutant},
 };
 
 /// How often outboxes are looked for.
@@ -24,7 +25,7 @@ const SWEEP_LIMIT: usize = 500;
 impl<W: Workspace> RepositoryActor<W> {
     /// Looks for events that nobody is publishing: a crash left them, here or in another instance.
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.sweeping, true) {
+        if mutants::is_active(Mutant::NeverSweep) || std::mem::replace(&mut self.sweeping, true) {
             return;
         }
         let store = self.tools.store.clone();
