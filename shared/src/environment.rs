@@ -71,9 +71,13 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone)]
 pub struct Environment(Arc<dyn Source>);
 
-trait Source: Send + Sync {
+/// Where an [`Environment`] has it from.
+pub trait Source: Send + Sync + 'static {
+    /// The wall clock.
     fn now(&self) -> Timestamp;
+    /// A UUID of version 7.
     fn new_id(&self) -> Uuid;
+    /// From zero to below one.
     fn chance(&self) -> f64;
 }
 
@@ -89,6 +93,11 @@ impl Environment {
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             begin: tokio::time::Instant::now(),
         }))
+    }
+
+    /// Another source: a simulation's, whose clocks differ and jump.
+    pub fn of(source: impl Source) -> Environment {
+        Environment(Arc::new(source))
     }
 
     /// The wall clock.

@@ -10,6 +10,7 @@ use shared::{
     environment::Timestamp,
     logging::Step,
     money::Money,
+    mutants::{self, Mutant},
     parking::ParkedRecord,
 };
 
@@ -155,6 +156,7 @@ impl Command for ReserveCredit {
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Decision {
         let OrderCreated { id, customer_id, .. } = self.order;
         let customer = documents.customers.get(customer_id);
+        let customer = customer.filter(|_| !mutants::is_active(Mutant::RefuseEverybody));
         let known = documents.reservations.get(id);
         let decision = domain::reserve(customer, known, &self.order, &self.context, now);
         let reservation = match &decision {
@@ -168,13 +170,14 @@ impl Command for ReserveCredit {
             let Reservation {
                 decided_at, context, ..
             } = reservation;
+            let restamped = mutants::is_active(Mutant::RestampEvent).then_some(now);
             let event = OutboxEvent::new(
                 &said,
                 reservation.customer_id,
                 id,
                 1,
                 crate::NAME,
-                *decided_at,
+                restamped.unwrap_or(*decided_at),
                 context,
             );
             documents.reservations.put(reservation.clone(), [event]);

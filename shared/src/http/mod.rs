@@ -50,6 +50,11 @@ impl Admission {
         }
     }
 
+    /// Commands that may be taken now.
+    pub fn free(&self) -> usize {
+        self.commands.available_permits()
+    }
+
     /// For a caller who waits longer than an answer takes: lets go of it when dropped.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
         permit(&self.questions)

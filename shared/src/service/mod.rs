@@ -213,6 +213,11 @@ impl<S: Service> Actors<S> {
         actors
     }
 
+    /// The actors that requests ask.
+    pub fn endpoints(&self) -> &S::Endpoints {
+        &self.endpoints
+    }
+
     /// What operators ask.
     fn parked_api(&self, settings: &ServiceSettings) -> ParkedApi {
         ParkedApi {
@@ -226,7 +231,7 @@ impl<S: Service> Actors<S> {
     }
 
     /// Finishes what is under way, from the outside in.
-    async fn drain(&self) {
+    pub async fn drain(&self) {
         if let Some(consumer) = self.consumer.get() {
             let _ = consumer.send(Drain).await;
         }

@@ -26,6 +26,7 @@ use crate::{
     environment::Environment,
     event_log::{Assignment, ConsumedRecord, Consumer, Signal, Subscribed},
     metrics::Metrics,
+    mutants::{self, Mutant},
     parking::{LaneId, usable},
 };
 
@@ -233,6 +234,10 @@ impl KafkaConsumerActor {
     fn take(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
         if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
+        }
+        if mutants::is_active(Mutant::StoreOffsetEarly) {
+            self.consumer
+                .store(&record.assignment(), record.position.offset + 1);
         }
         self.in_flight += 1;
         self.metrics.in_flight(self.in_flight);

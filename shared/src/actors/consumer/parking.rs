@@ -15,6 +15,7 @@ use super::{
 use crate::{
     environment::Timestamp,
     event_log::{Assignment, ConsumedRecord},
+    mutants::{self, Mutant},
     parking::{Change, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
@@ -48,6 +49,9 @@ struct WorkOff(LaneId);
 impl KafkaConsumerActor {
     /// A record could not be handled.
     pub(super) fn fail(&mut self, record: ConsumedRecord, error: HandlerError, ctx: &mut Context<Self>) {
+        if mutants::is_active(Mutant::DropPoison) {
+            return self.done(&record.assignment(), record.position.offset);
+        }
         match classify(error, Trials::FIRST, self.desk.patience, &self.environment) {
             Verdict::Failed(failure) => {
                 log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,

@@ -8,7 +8,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{document_store::DocumentKey, environment::Timestamp, parking::LaneId};
+use crate::{
+    document_store::DocumentKey,
+    environment::Timestamp,
+    mutants::{self, Mutant},
+    parking::LaneId,
+};
 
 use super::{RepositoryError, Workspace};
 
@@ -176,6 +181,10 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
         // Rules compute first and put documents last, so a panic leaves the workspace as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| self.command.decide(workspace, now)));
         let decided = decided.map_err(|panic| RepositoryError::Panicked(describe(&*panic)))?;
+        if mutants::is_active(Mutant::AnswerBeforeCommit) {
+            let _ = std::mem::replace(&mut self.asker, oneshot::channel().0).send(Ok(decided));
+            return Ok(Followed::Yes);
+        }
         let holds_up = self.command.holds_up(&decided);
         self.decided = Some(decided);
         Ok(if holds_up { Followed::No } else { Followed::Yes })

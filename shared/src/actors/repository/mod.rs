@@ -26,6 +26,7 @@ use crate::{
     actors::essential::{Check, Drain, Essential},
     contracts::EventId,
     document_store::{CollectionSettings, DocumentKey, DocumentStore, Mark, StoreError},
+    mutants::{self, Mutant},
 };
 
 mod command;
@@ -356,7 +357,14 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                let refused = (&mut hand_over.confirmed).await.ok();
+                let refused = if mutants::is_active(Mutant::MarkBeforeConfirmed) {
+                    Some(Vec::new())
+                } else {
+                    (&mut hand_over.confirmed).await.ok()
+                };
+                if mutants::is_active(Mutant::LosePermit) {
+                    std::mem::forget(std::mem::take(&mut hand_over.permits));
+                }
                 hand_over.permits.clear();
                 this.do_send(Arrived { hand_over, refused });
             });

@@ -32,6 +32,7 @@ use crate::{
     envelope::OutboxEvent,
     environment::Environment,
     metrics::Metrics,
+    mutants::{self, Mutant},
 };
 
 /// First pause after a failure; doubles with each further one.
@@ -167,6 +168,10 @@ async fn attempt<W: Workspace>(
             changes.push(change);
         }
     }
+    if mutants::is_active(Mutant::PublishBeforeCommit) {
+        let announced = changes.iter().map(|change| (change.key, change.outbox.clone()));
+        HandOver::to(&tools.publisher, announced.collect());
+    }
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
     changes.retain(|change| !conflicting.contains(&change.key));
@@ -271,6 +276,9 @@ impl HandOver {
         }
         if events.is_empty() {
             return None;
+        }
+        if mutants::is_active(Mutant::SkipOutboxEvent) {
+            events.pop();
         }
         let (told, confirmed) = oneshot::channel();
         // Were the publisher gone, `told` would be dropped and the sweep would find the events.
