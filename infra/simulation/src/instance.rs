@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use shared::{
     actors::essential::Essentials,
     environment::Environment,
-    http::Admission,
+    http::{Admission, parked::ParkedApi},
     service::{Actors, Ports, Service},
     settings::ServiceSettings,
 };
@@ -59,11 +59,14 @@ pub struct Api<S: Service> {
     pub actors: S::Endpoints,
     /// How much at a time.
     pub admission: Admission,
+    /// What operators ask.
+    pub parked: ParkedApi,
 }
 
 impl<S: Service> Clone for Api<S> {
     fn clone(&self) -> Self {
         Api {
+            parked: self.parked.clone(),
             actors: self.actors.clone(),
             admission: self.admission.clone(),
         }
@@ -289,6 +292,7 @@ async fn serve<S: Service>(begin: Begin<S>) {
         }
     });
     let api = Api::<S> {
+        parked: actors.parked_api(&settings),
         actors: actors.endpoints().clone(),
         admission,
     };

@@ -12,7 +12,7 @@
 //! | [`process`], [`instance`] | what is killed, frozen and started again |
 //! | [`wire`], [`store`], [`log`] | the ports: how calls travel, and what they reach |
 //! | [`faults`], [`havoc`], [`chance`], [`clock`] | what goes wrong, and when |
-//! | [`clients`], [`stranger`] | who asks the services, and who else writes to the log |
+//! | [`clients`], [`stranger`], [`operator`] | who asks the services, who else writes to the log, and who clears up |
 //! | [`timeline`] | what happened, for people |
 //!
 //! Deliberately absent: sockets and HTTP (its handlers' part is played by [`clients`]); a log that
@@ -35,6 +35,7 @@ pub mod chance;
 pub mod clock;
 pub mod clients;
 pub mod stranger;
+pub mod operator;
 pub mod timeline;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

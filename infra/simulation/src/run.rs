@@ -28,6 +28,7 @@ use crate::{
     instance::{Instance, Victim, World},
     invariants::{AtRest, Invariant, Violation, judge},
     log::Broker,
+    operator,
     process::Process,
     seen::Observer,
     store::Database,
@@ -139,6 +140,8 @@ async fn play(seed: u64, records: bool) -> Outcome {
     let clients = (0..1 + chance.below(4)).map(|_| Client::new(cluster.clone(), chance.fork(), ids.clone()));
     let clients = actix::spawn(join_all(clients.map(Client::run).collect::<Vec<_>>()));
     actix::spawn(stranger::run(world.clone(), chance.fork()));
+    actix::spawn(operator::run(orders.clone(), world.clone(), chance.fork()));
+    actix::spawn(operator::run(customers.clone(), world.clone(), chance.fork()));
     actix::spawn(havoc.clone().run());
     let (least, most) = HAVOC_LASTS;
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(0);
@@ -153,6 +156,7 @@ async fn play(seed: u64, records: bool) -> Outcome {
         AtRest {
             seen: observer.with(|seen| seen.clone()),
             healed,
+            parked: orders_database.parked() + customers_database.parked(),
             outboxes: [orders_database.outboxes(), customers_database.outboxes()].concat(),
             lag: groups
                 .map(|group| (*group, world.broker.lag(group, TOPIC)))
@@ -163,6 +167,7 @@ async fn play(seed: u64, records: bool) -> Outcome {
     let quiet = || {
         clients.is_finished()
             && observer.with(|seen| seen.orders.values().all(|order| order.status.is_final()))
+            && orders_database.parked() + customers_database.parked() == 0
             && orders_database.outboxes().is_empty()
             && customers_database.outboxes().is_empty()
             && havoc

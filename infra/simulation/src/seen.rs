@@ -19,6 +19,7 @@ use shared::{
     envelope::Received,
     event_log::{ConsumedRecord, Offset, Partition, Position, Record},
     money::Money,
+    parking::ParkedRecord,
 };
 
 use crate::{
@@ -183,6 +184,17 @@ impl store::Observer for Observer {
                     let already = before.as_ref().map_or(0, |before| before.limit_changes);
                     decided.limits = limits(&events, already, &customer);
                     decided.customer = (before, Some(customer));
+                }
+                "parked" => {
+                    let parked: ParkedRecord = read(&change.after);
+                    self.timeline.add("parked", || {
+                        format!(
+                            "{}/{} is {}",
+                            parked.partition,
+                            parked.offset,
+                            parked.state.as_str()
+                        )
+                    });
                 }
                 _ => {
                     let reservation: Reservation = read(&change.after);

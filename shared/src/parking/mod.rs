@@ -26,7 +26,7 @@ mod record;
 mod rules;
 
 pub use record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb};
-pub use rules::{Change, NewParked, Refusal, decide};
+pub use rules::{Change, Due, NewParked, Refusal, decide, due};
 
 id!(
     /// A parked record: made of where it stood, so that the order of ids is that of offsets.
@@ -91,6 +91,9 @@ pub struct Failure {
     /// What went wrong.
     pub error: String,
 }
+
+/// No pause before a record is tried again is longer, but for its jitter.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What may happen to a parked record: pure, so deciding again on a newer copy is harmless.
 
 use super::{
-    Failure, Fate, LaneId, ParkedId,
+    Failure, Fate, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
 };
 use crate::{environment::Timestamp, event_log::ConsumedRecord};
@@ -47,6 +47,35 @@ pub enum Refusal {
     Closed(ParkedState),
     /// It stands behind another of its key, which has to be dealt with first.
     Behind,
+}
+
+/// What is to be done with the head of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// It is to be handled now.
+    Replay,
+    /// It is to be given up now.
+    Discard,
+    /// It is to be handled at this moment.
+    At(Timestamp),
+    /// Nothing, before an operator decides.
+    Never,
+}
+
+/// What is due with the head of a lane. Who wrote it may have had another clock.
+pub fn due(head: &ParkedRecord, now: Timestamp) -> Due {
+    if matches!(head.request, Some(Request::Discard { .. })) {
+        return Due::Discard;
+    }
+    match head.state {
+        ParkedState::Waiting | ParkedState::Requested => Due::Replay,
+        ParkedState::Retrying => match head.next_try_at {
+            // No pause is that long: the clock was another, or was set back.
+            Some(next) if next > now && next.since(now) <= LONGEST_PAUSE * 2 => Due::At(next),
+            _ => Due::Replay,
+        },
+        ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => Due::Never,
+    }
 }
 
 /// Decides what a change makes of a record. `None`: nothing changes.
@@ -266,6 +295,14 @@ mod tests {
         assert_eq!((again.next_try_at, again.attempts), (Some(Timestamp(109)), 2));
         let last = changed(Some(&again), &Change::Fail(failure(Fate::Final)), 100);
         assert_eq!((last.state, last.attempts), (ParkedState::Parked, 3));
+    }
+
+    #[test]
+    fn a_pause_that_another_clock_has_set_is_not_waited_out() {
+        let first = parked(Some(Fate::Retry(Duration::from_secs(9))));
+        assert_eq!(due(&first, Timestamp(0)), Due::At(Timestamp(9_000)));
+        assert_eq!(due(&first, Timestamp(9_000)), Due::Replay);
+        assert_eq!(due(&first, Timestamp(-3_600_000)), Due::Replay, "an hour behind");
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl<S: Service> Actors<S> {
     }
 
     /// What operators ask.
-    fn parked_api(&self, settings: &ServiceSettings) -> ParkedApi {
+    pub fn parked_api(&self, settings: &ServiceSettings) -> ParkedApi {
         ParkedApi {
             find: self.repository.clone().recipient(),
             list: self.repository.clone().recipient(),

@@ -94,6 +94,14 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
         );
         return Err(Violation::new(Invariant::I9, "no outbox left", found));
     }
+    if rest.parked > 0 {
+        let found = rest.parked.to_string();
+        return Err(Violation::new(
+            Invariant::I9,
+            "nothing parked is left open",
+            found,
+        ));
+    }
     if let Some((group, lag)) = rest.lag.iter().find(|(_, lag)| *lag != 0) {
         return Err(Violation::new(
             Invariant::I9,

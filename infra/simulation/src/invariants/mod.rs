@@ -109,6 +109,8 @@ pub struct AtRest {
     pub healed: Duration,
     /// Documents with events that are not marked as published.
     pub outboxes: Vec<DocumentKey>,
+    /// Parked records that are not dealt with.
+    pub parked: usize,
     /// By consumer group, records that are not done.
     pub lag: Vec<(&'static str, Offset)>,
     /// By process, commands whose permit is not given back.

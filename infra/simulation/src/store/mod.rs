@@ -8,10 +8,11 @@ use std::{
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use shared::{
     document_store::{
-        CollectionSettings, Commit, DocumentKey, IndexValue, Mark, Order, Outcome, Query, StoreError, Write,
-        outbox,
+        CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, Outcome, Query,
+        StoreError, Write, outbox,
     },
     mutants::{self, Mutant},
+    parking::{ParkedRecord, ParkedState},
 };
 use uuid::Uuid;
 
@@ -77,6 +78,17 @@ impl Database {
                 .collect::<Vec<_>>()
         };
         collections.iter().flat_map(open).collect()
+    }
+
+    /// Parked records that are open.
+    pub fn parked(&self) -> usize {
+        let open = ParkedState::OPEN.map(ParkedState::index_value);
+        let is_open = |document: &&RawDocumentBuf| {
+            index_value(document, "state").is_some_and(|state| open.contains(&state))
+        };
+        let collections = lock(&self.collections);
+        let parked = collections.get(ParkedRecord::COLLECTION.name);
+        parked.map_or(0, |parked| parked.documents.values().filter(is_open).count())
     }
 
     fn prepare(&self, wanted: Vec<CollectionSettings>) {

@@ -16,7 +16,7 @@ pub struct Verdict<'a> {
     /// What is wrong.
     pub error: &'a str,
     /// How often it was tried.
-    pub attempts: i32,
+    pub attempts: u32,
     /// When.
     pub time: Timestamp,
 }

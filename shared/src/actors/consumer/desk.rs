@@ -15,8 +15,9 @@ use crate::{
     },
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
+    event_log::ConsumedRecord,
     metrics::Metrics,
-    parking::{Change, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, Failure, ParkedId, ParkedRecord, ParkedState},
 };
 
 /// Where records are parked: the repository for the records, the publisher for the dead letters.
@@ -96,16 +97,23 @@ impl ParkingDesk {
 
     /// Puts a copy of a record that has failed for good on the dead-letter topic, however long that
     /// takes.
-    pub(super) async fn bury(&self, parked: &ParkedRecord) -> Result<(), Ending> {
-        let reason = parked.reason.as_deref().unwrap_or_default();
+    ///
+    /// Before that is written down in the parked record: a crash in between costs a second copy, not
+    /// the only one.
+    pub(super) async fn bury(
+        &self,
+        record: &ConsumedRecord,
+        failure: &Failure,
+        attempts: u32,
+    ) -> Result<(), Ending> {
         let verdict = Verdict {
             group: &self.group,
-            reason,
-            error: parked.error.as_deref().unwrap_or_default(),
-            attempts: parked.attempts,
+            reason: &failure.reason,
+            error: &failure.error,
+            attempts,
             time: self.environment.now(),
         };
-        let letter = dead_letter(&parked.as_it_came(), &verdict);
+        let letter = dead_letter(record, &verdict);
         for failures in 1.. {
             match self.publisher.send(PublishRecord(letter.clone())).await {
                 Ok(Ok(_)) => break,
@@ -116,7 +124,7 @@ impl ParkingDesk {
             }
             self.pause(failures).await;
         }
-        self.metrics.dead_letter(reason);
+        self.metrics.dead_letter(&failure.reason);
         Ok(())
     }
 

@@ -5,13 +5,11 @@ use std::time::Duration;
 use super::routes::HandlerError;
 use crate::{
     environment::Environment,
-    parking::{Failure, Fate},
+    parking::{Failure, Fate, LONGEST_PAUSE},
 };
 
 /// First pause before an event is tried again; doubles.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// No pause is longer.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What is done about a record that is not handled.
 #[derive(Debug, PartialEq)]
@@ -24,32 +22,16 @@ pub enum Verdict {
     Abandoned,
 }
 
-/// What a record has been through, this time included.
-#[derive(Debug, Clone, Copy)]
-pub struct Trials {
-    /// How often it was tried.
-    pub attempts: u32,
-    /// How long ago that was the first time.
-    pub age: Duration,
-}
-
-impl Trials {
-    /// It was tried for the first time.
-    pub const FIRST: Trials = Trials {
-        attempts: 1,
-        age: Duration::ZERO,
-    };
-}
-
-/// Every cause is named, so a new one does not compile until its fate is chosen. What comes too early
-/// is tried as long as it is younger than `patience`.
+/// Every cause is named, so a new one does not compile until its fate is chosen. `attempts` were made,
+/// this one included. What comes too early is tried until it has waited for `patience` between them:
+/// the pauses are counted, since a clock may jump.
 pub fn classify(
     error: HandlerError,
-    trials: Trials,
+    attempts: u32,
     patience: Duration,
     environment: &Environment,
 ) -> Verdict {
-    let retry = Fate::Retry(environment.jitter(retry_pause(trials.attempts)));
+    let retry = Fate::Retry(environment.jitter(retry_pause(attempts)));
     let failed = |fate, reason: &str, error| {
         Verdict::Failed(Failure {
             fate,
@@ -59,7 +41,9 @@ pub fn classify(
     };
     match error {
         HandlerError::Transient(message) => failed(retry, "transient", message),
-        HandlerError::TooEarly { code, message } if trials.age < patience => failed(retry, code, message),
+        HandlerError::TooEarly { code, message } if waited(attempts) < patience => {
+            failed(retry, code, message)
+        }
         HandlerError::TooEarly { code, message } => failed(Fate::Final, code, message),
         HandlerError::Poison { code, message } => failed(Fate::Final, code, message),
         HandlerError::Behind => Verdict::Behind,
@@ -67,11 +51,16 @@ pub fn classify(
     }
 }
 
+/// How long it has waited between so many tries.
+fn waited(attempts: u32) -> Duration {
+    (1..attempts).map(retry_pause).sum()
+}
+
 /// The pause after so many tries.
 pub fn retry_pause(tries: u32) -> Duration {
     FIRST_RETRY
         .saturating_mul(1 << tries.saturating_sub(1).min(16))
-        .min(LONGEST_RETRY)
+        .min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -86,24 +75,20 @@ mod tests {
         };
         let environment = Environment::real();
         let patience = Duration::from_secs(30);
-        let fate = |age| {
-            let trials = Trials { attempts: 9, age };
-            match classify(early(), trials, patience, &environment) {
-                Verdict::Failed(failure) => failure.fate,
-                other => panic!("it has failed, not {other:?}"),
-            }
+        let fate = |attempts| match classify(early(), attempts, patience, &environment) {
+            Verdict::Failed(failure) => failure.fate,
+            other => panic!("it has failed, not {other:?}"),
         };
-        assert!(matches!(
-            fate(patience - Duration::from_millis(1)),
-            Fate::Retry(_)
-        ));
-        assert_eq!(fate(patience), Fate::Final);
+        // 0.1 s + 0.2 s + … + 12.8 s are 25.5 s.
+        assert!(matches!(fate(1), Fate::Retry(_)));
+        assert!(matches!(fate(9), Fate::Retry(_)));
+        assert_eq!(fate(10), Fate::Final);
     }
 
     #[test]
     fn pauses_double_up_to_the_longest() {
         assert_eq!(retry_pause(1), FIRST_RETRY);
         assert_eq!(retry_pause(3), FIRST_RETRY * 4);
-        assert_eq!(retry_pause(1000), LONGEST_RETRY);
+        assert_eq!(retry_pause(1000), LONGEST_PAUSE);
     }
 }

@@ -10,7 +10,7 @@ use super::{KafkaConsumerActor, desk::ParkingDesk};
 use crate::{
     environment::Timestamp,
     event_log::Assignment,
-    parking::{LaneId, ParkedRecord, ParkedState},
+    parking::{Due, LaneId, ParkedState, due},
 };
 
 /// How often it looks.
@@ -196,13 +196,18 @@ async fn read(
 ) -> Result<Found, String> {
     let partitions = assignments.iter().map(|assignment| assignment.partition);
     let matching = ParkingDesk::of_partitions(partitions, states);
+    let now = desk.environment.now();
     let (mut lanes, mut open) = (Lanes::new(), BTreeMap::new());
     let mut after = None;
     loop {
         let page = desk.page(matching.clone(), after, PAGE).await?;
         for record in &page {
             *open.entry(record.state).or_default() += 1;
-            let due = due(record);
+            let due = match due(record, now) {
+                Due::Replay | Due::Discard => Some(now),
+                Due::At(next) => Some(next),
+                Due::Never => None,
+            };
             if due.is_none() && record.lane.is_alone() {
                 continue;
             }
@@ -218,15 +223,5 @@ async fn read(
             return Ok(Found { lanes, open });
         }
         after = page.last().map(|record| record.id);
-    }
-}
-
-/// When the head of a lane is due; a run decides for good.
-fn due(head: &ParkedRecord) -> Option<Timestamp> {
-    match head.state {
-        ParkedState::Waiting | ParkedState::Requested => Some(head.updated_at),
-        ParkedState::Retrying => head.next_try_at,
-        ParkedState::Parked if head.request.is_some() => Some(head.updated_at),
-        ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => None,
     }
 }

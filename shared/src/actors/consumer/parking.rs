@@ -7,8 +7,7 @@ use actix::{AsyncContext, Context, Handler, Message};
 
 use super::{
     KafkaConsumerActor,
-    desk::Ending,
-    failure::{Trials, Verdict, classify},
+    failure::{Verdict, classify},
     routes::HandlerError,
     runner::{RunEnd, Runner},
 };
@@ -16,7 +15,7 @@ use crate::{
     environment::Timestamp,
     event_log::{Assignment, ConsumedRecord},
     mutants::{self, Mutant},
-    parking::{Change, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, Failure, Fate, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
 /// Pause before parked records are read again that could not be.
@@ -52,7 +51,7 @@ impl KafkaConsumerActor {
         if mutants::is_active(Mutant::DropPoison) {
             return self.done(&record.assignment(), record.position.offset);
         }
-        match classify(error, Trials::FIRST, self.desk.patience, &self.environment) {
+        match classify(error, 1, self.desk.patience, &self.environment) {
             Verdict::Failed(failure) => {
                 log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,
                     partition = record.position.partition, offset = record.position.offset,
@@ -93,12 +92,11 @@ impl KafkaConsumerActor {
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
             let durable = async {
-                let parked = desk.change(id, Change::Park(Box::new(new))).await?;
-                // Also where it was delivered again: nobody knows whether the copy was written then.
-                if parked.state == ParkedState::Parked {
-                    desk.bury(&parked).await?;
+                let failed = new.failure.as_ref().filter(|failure| failure.fate == Fate::Final);
+                if let Some(failure) = failed {
+                    desk.bury(&new.record, failure, 1).await?;
                 }
-                Ok::<_, Ending>(parked)
+                desk.change(id, Change::Park(Box::new(new))).await
             };
             let parked = durable.await.ok();
             this.do_send(Parked {

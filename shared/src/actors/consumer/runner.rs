@@ -5,13 +5,13 @@ use std::{cell::Cell, rc::Rc};
 use super::{
     Begun, Routes, begin,
     desk::{Ending, ParkingDesk},
-    failure::{Trials, Verdict, classify},
+    failure::{Verdict, classify},
 };
 use crate::{
     actors::repository::{ResumeLane, Turn},
     document_store::IndexValue,
     environment::Timestamp,
-    parking::{Change, LaneId, ParkedRecord, ParkedState, Request, decide},
+    parking::{Change, Due, Fate, LaneId, ParkedRecord, ParkedState, due},
 };
 
 /// Records that are read at a time.
@@ -70,21 +70,15 @@ impl Runner {
 
     /// Carries out what is due with a record. `None`: it is dealt with, and it is the next one's turn.
     async fn work_off(&self, record: ParkedRecord) -> Result<Option<RunEnd>, Ending> {
-        let now = self.desk.environment.now();
-        let change = match due(&record, now) {
+        let change = match due(&record, self.desk.environment.now()) {
             Due::Discard => Change::Discard,
-            Due::Not(until) => return Ok(Some(RunEnd::Blocked(until))),
+            Due::At(next) => return Ok(Some(RunEnd::Blocked(Some(next)))),
+            Due::Never => return Ok(Some(RunEnd::Blocked(None))),
             Due::Replay => match self.replay(&record).await? {
                 Some(change) => change,
                 None => return Ok(Some(RunEnd::Unread)),
             },
         };
-        if let Ok(Some(failed)) = decide(Some(&record), &change, now)
-            && failed.state == ParkedState::Parked
-        {
-            // Before it is written down: a crash in between costs a second copy, not the only one.
-            self.desk.bury(&failed).await?;
-        }
         let record = self.desk.change(record.id, change).await?;
         log::info!(target: "KafkaConsumerActor", parked:% = record.id, topic = record.topic.as_str(),
             partition = record.partition, offset = record.offset, attempt = record.attempts;
@@ -111,37 +105,16 @@ impl Runner {
         let Err(error) = answer else {
             return Ok(Some(Change::Finish));
         };
-        let environment = &self.desk.environment;
-        let trials = Trials {
-            attempts: u32::try_from(record.attempts).unwrap_or(0) + 1,
-            age: environment.now().since(record.parked_at),
-        };
-        match classify(error, trials, self.desk.patience, environment) {
-            Verdict::Failed(failure) => Ok(Some(Change::Fail(failure))),
+        let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
+        match classify(error, attempts, self.desk.patience, &self.desk.environment) {
+            Verdict::Failed(failure) => {
+                if failure.fate == Fate::Final {
+                    self.desk.bury(&record.as_it_came(), &failure, attempts).await?;
+                }
+                Ok(Some(Change::Fail(failure)))
+            }
             Verdict::Behind => Ok(None),
             Verdict::Abandoned => Err(Ending),
         }
-    }
-}
-
-/// What is due with the head of a lane.
-enum Due {
-    Replay,
-    Discard,
-    /// Nothing before this moment.
-    Not(Option<Timestamp>),
-}
-
-fn due(record: &ParkedRecord, now: Timestamp) -> Due {
-    if matches!(record.request, Some(Request::Discard { .. })) {
-        return Due::Discard;
-    }
-    match record.state {
-        ParkedState::Waiting | ParkedState::Requested => Due::Replay,
-        ParkedState::Retrying => match record.next_try_at {
-            Some(next) if next > now => Due::Not(Some(next)),
-            _ => Due::Replay,
-        },
-        ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => Due::Not(None),
     }
 }
