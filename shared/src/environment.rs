@@ -23,6 +23,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// This long after.
+    pub fn after(self, pause: Duration) -> Timestamp {
+        let millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(millis))
+    }
+
     /// Reads RFC 3339.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;

@@ -115,7 +115,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
 }
 
 /// Shows control characters instead of printing them.
-struct Escaped<T>(T);
+pub(crate) struct Escaped<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ use shared::{
     logging::Step,
     money::Money,
     mutants::{self, Mutant},
+    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Creation, Customer, Decision, NewCustomer, Release, Reservation};
@@ -25,12 +26,16 @@ const ACTOR: &str = "RepositoryActor";
 pub struct CustomersWorkspace {
     customers: CopiesOf<Customer>,
     reservations: CopiesOf<Reservation>,
+    parked: CopiesOf<ParkedRecord>,
 }
 
 impl Workspace for CustomersWorkspace {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.customers, &mut self.reservations]
+        vec![&mut self.customers, &mut self.reservations, &mut self.parked]
+    }
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+        &mut self.parked
     }
 }
 

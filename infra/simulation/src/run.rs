@@ -227,6 +227,8 @@ fn victims<S: Service>(instances: &[Rc<Instance<S>>]) -> impl Iterator<Item = Rc
 
 fn settings<S: Service>() -> ServiceSettings {
     ServiceSettings {
+        admin_addr: ([127, 0, 0, 1], 0).into(),
+        park_after: Duration::from_secs(5),
         http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http_workers: 1,
         topic: TOPIC.to_owned(),

@@ -13,6 +13,7 @@ use crate::actors::repository::{Command, Execute, RepositoryError};
 
 mod body;
 mod common;
+pub mod parked;
 mod problem;
 mod query;
 mod request;

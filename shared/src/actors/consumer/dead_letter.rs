@@ -16,7 +16,7 @@ pub struct Verdict<'a> {
     /// What is wrong.
     pub error: &'a str,
     /// How often it was tried.
-    pub attempts: u32,
+    pub attempts: i32,
     /// When.
     pub time: Timestamp,
 }

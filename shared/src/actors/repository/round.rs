@@ -18,7 +18,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{RepositoryError, Workspace, command::Task, outbox_ledger::OutboxLedger, workspace::Change};
+use super::{
+    RepositoryError, Workspace,
+    command::{Followed, Task},
+    outbox_ledger::OutboxLedger,
+    parking::StoppedLanes,
+    workspace::Change,
+};
 use crate::{
     actors::publisher::Publish,
     contracts::EventId,
@@ -42,6 +48,7 @@ pub(super) struct Tools {
     pub store: Arc<dyn DocumentStore>,
     pub publisher: Recipient<Publish>,
     pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub stopped_lanes: Rc<RefCell<StoppedLanes>>,
     pub environment: Environment,
     pub metrics: Metrics,
 }
@@ -122,6 +129,9 @@ async fn attempt<W: Workspace>(
     };
     for (key, error) in &unreadable {
         log::error!(target: "RepositoryActor", document:% = key.id, collection = key.collection; "{error}");
+        let mut stopped = tools.stopped_lanes.borrow_mut();
+        let failed = tasks.iter().filter(|task| task.documents().contains(key));
+        failed.for_each(|task| stopped.stop(task.lane()));
         give_up(
             tasks,
             |task| task.documents().contains(key),
@@ -131,9 +141,22 @@ async fn attempt<W: Workspace>(
 
     let now = tools.environment.now();
     for mut task in std::mem::take(tasks) {
+        let lane = task.lane();
+        if tools.stopped_lanes.borrow().contains(lane) {
+            task.fail(RepositoryError::Behind);
+            continue;
+        }
         match task.decide(&mut workspace, now) {
-            Ok(()) => tasks.push(task),
-            Err(error) => task.fail(error),
+            Ok(followed) => {
+                if followed == Followed::No {
+                    tools.stopped_lanes.borrow_mut().stop(lane);
+                }
+                tasks.push(task);
+            }
+            Err(error) => {
+                tools.stopped_lanes.borrow_mut().stop(lane);
+                task.fail(error);
+            }
         }
     }
 
