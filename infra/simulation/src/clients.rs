@@ -8,6 +8,7 @@ use customers::{
     actors::repository::{ChangeCreditLimit, CreateCustomer},
     domain::{self as credit, Customer, NewCustomer},
 };
+use futures_util::future::join_all;
 use orders::{
     Orders,
     actors::{
@@ -128,24 +129,31 @@ impl Client {
                 3..=5 => self.read_some().await,
                 6 | 7 => self.cancel_some().await,
                 _ if self.orders.borrow().len() >= 25 => self.read_some().await,
+                8..=10 => drop(join_all((0..5).map(|_| self.order())).await),
+                11 => self.cancel_at_once().await,
                 _ => self.order().await,
             }
         }
     }
 
-    async fn order(&self) {
+    fn new_order(&self) -> NewOrder {
         let customer_id = if self.chance.strikes(0.05) {
             CustomerId(self.chance.uuid())
         } else {
             *self.chance.pick(&self.customers)
         };
         let amount = Money::units(1 + i64::try_from(self.chance.below(40)).unwrap_or(0));
-        let new = NewOrder {
-            id: OrderId(self.chance.uuid()),
+        let id = OrderId(self.chance.uuid());
+        self.orders.borrow_mut().push(id);
+        NewOrder {
+            id,
             customer_id,
             amount,
-        };
-        self.orders.borrow_mut().push(new.id);
+        }
+    }
+
+    async fn order(&self) {
+        let new = self.new_order();
         let Some(order) = self.create_order(&new).await else {
             return;
         };
@@ -163,13 +171,48 @@ impl Client {
         }
     }
 
+    /// The cancel may well be there before the order.
+    async fn cancel_at_once(&self) {
+        let new = self.new_order();
+        futures_util::future::join(self.create_order(&new), async {
+            pause(self.chance.millis(0, 10)).await;
+            self.cancel(new.id).await;
+        })
+        .await;
+    }
+
+    /// Once nothing goes wrong any more: every instance takes an order or a limit, and answers.
+    pub async fn find_all_well(self) {
+        for instance in &self.cluster.customers {
+            let customer_id = *self.chance.pick(&self.customers);
+            let new = self.new_customer(customer_id);
+            let answer = self.post_customer(instance, new).await;
+            self.expect_answer("Customers", answer.is_some());
+        }
+        for instance in &self.cluster.orders {
+            let new = self.new_order();
+            let sent = (new.customer_id, new.amount);
+            self.cluster.note(|asked| asked.orders.insert(new.id, sent));
+            let answer = self.post_order(instance, new).await;
+            self.expect_answer("Orders", answer.is_some());
+        }
+    }
+
+    fn expect_answer(&self, service: &str, answered: bool) {
+        if !answered {
+            let expected = format!("every instance of {service} answers once all is healed");
+            self.cluster.violated(Invariant::I5, expected, "no answer".into());
+        }
+    }
+
     /// Creates an order, or learns that it was created before.
     async fn create_order(&self, new: &NewOrder) -> Option<Order> {
         let sent = (new.customer_id, new.amount);
         self.cluster.note(|asked| asked.orders.insert(new.id, sent));
         let known = self.cluster.known(new.id);
         for answer in 0..TRIES {
-            match self.post_order(new.clone()).await {
+            let instance = self.chance.pick(&self.cluster.orders);
+            match self.post_order(instance, new.clone()).await {
                 Some(Creation::Created(order) | Creation::Repeated(order)) => {
                     self.cluster.note(|asked| asked.acknowledged.insert(new.id));
                     if (order.customer_id, order.amount) != sent {
@@ -199,16 +242,17 @@ impl Client {
             amount: Money::units(1_000_000),
             ..new.clone()
         };
-        if let Some(Creation::Created(order) | Creation::Repeated(order)) = self.post_order(other).await {
+        let instance = self.chance.pick(&self.cluster.orders);
+        let answer = self.post_order(instance, other).await;
+        if let Some(Creation::Created(order) | Creation::Repeated(order)) = answer {
             let expected = format!("{} with another amount is a conflict", new.id);
             self.cluster
                 .violated(Invariant::I4, expected, format!("{order:?}"));
         }
     }
 
-    async fn post_order(&self, new: NewOrder) -> Option<Creation> {
+    async fn post_order(&self, instance: &Instance<Orders>, new: NewOrder) -> Option<Creation> {
         let context = self.context();
-        let instance = self.chance.pick(&self.cluster.orders);
         let answer = instance.ask(move |api| {
             Box::pin(async move {
                 let command = CreateOrder { new, context };
@@ -288,26 +332,37 @@ impl Client {
         }
     }
 
-    async fn create_customer(&self, id: CustomerId) {
-        // The same whenever it is asked for.
+    /// The same whenever it is asked for.
+    fn new_customer(&self, id: CustomerId) -> NewCustomer {
         let credit_limit = Money::units(50 + i64::from(id.0.as_bytes()[0]));
-        let new = NewCustomer {
+        self.cluster.note(|asked| asked.customers.insert(id));
+        NewCustomer {
             id,
             name: format!("customer {id}"),
             credit_limit,
-        };
-        self.cluster
-            .note(|asked| asked.customers.entry(id).or_default().push(credit_limit));
+        }
+    }
+
+    async fn post_customer(
+        &self,
+        instance: &Instance<Customers>,
+        new: NewCustomer,
+    ) -> Option<credit::Creation> {
+        let context = self.context();
+        let answer = instance.ask(move |api| {
+            Box::pin(async move {
+                let command = CreateCustomer { new, context };
+                api.admission.execute(&api.actors.create, command).await
+            })
+        });
+        answer.await?.ok()
+    }
+
+    async fn create_customer(&self, id: CustomerId) {
+        let new = self.new_customer(id);
         for answer in 0..TRIES {
-            let (new, context) = (new.clone(), self.context());
             let instance = self.chance.pick(&self.cluster.customers);
-            let asked = instance.ask(move |api| {
-                Box::pin(async move {
-                    let command = CreateCustomer { new, context };
-                    api.admission.execute(&api.actors.create, command).await
-                })
-            });
-            match asked.await.and_then(Result::ok) {
+            match self.post_customer(instance, new.clone()).await {
                 Some(credit::Creation::Created(..) | credit::Creation::Repeated(_)) => return,
                 Some(credit::Creation::Contradicts(other)) => {
                     let expected = format!("{id} is answered as the first time");

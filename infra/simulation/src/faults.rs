@@ -41,6 +41,8 @@ pub enum Fault {
     StoreOutage,
     /// A record is not written, and neither is what stands behind it in its producer.
     PublishFailed,
+    /// A record is not written, and what stands behind it in its producer is.
+    PublishOvertaken,
     /// A record is written, and its publisher is told that it was not.
     PublishAnswerLost,
     /// The log is away for a while.
@@ -80,11 +82,12 @@ const USUAL: &[(Fault, f64)] = &[
     (Fault::LostMark, 0.1),
     (Fault::StoreOutage, 0.02),
     (Fault::PublishFailed, 0.03),
+    (Fault::PublishOvertaken, 0.005),
     (Fault::PublishAnswerLost, 0.03),
     (Fault::LogOutage, 0.02),
     (Fault::Rebalance, 0.15),
     (Fault::OffsetsLost, 0.2),
-    (Fault::ConsumerFailed, 0.01),
+    (Fault::ConsumerFailed, 0.03),
     (Fault::Freeze, 0.05),
     (Fault::Zombie, 0.05),
     (Fault::GracefulRestart, 0.03),

@@ -175,8 +175,14 @@ async fn play(seed: u64, records: bool) -> Outcome {
                 .iter()
                 .all(|group| world.broker.lag(group, TOPIC) == 0)
     };
-    until_quiet(quiet).await;
-    let rest = at_rest();
+    until_quiet(&quiet).await;
+    let recovered = observer.with(|seen| seen.last_final);
+    Client::new(cluster.clone(), chance.fork(), ids.clone())
+        .find_all_well()
+        .await;
+    until_quiet(&quiet).await;
+    let mut rest = at_rest();
+    rest.seen.last_final = recovered;
     timeline.add("THE END", || "judged".into());
     let violations = judge(&rest);
     let outcome = Outcome {

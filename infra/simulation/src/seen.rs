@@ -39,8 +39,8 @@ pub struct Asked {
     pub cancels: BTreeSet<OrderId>,
     /// Orders whose cancelling was answered 2xx.
     pub cancelled: BTreeSet<OrderId>,
-    /// Customers, with the limits they were given.
-    pub customers: BTreeMap<CustomerId, Vec<Money>>,
+    /// Customers.
+    pub customers: BTreeSet<CustomerId>,
 }
 
 /// A commit of Customers about one customer.
@@ -48,6 +48,8 @@ pub struct Asked {
 pub struct Decided {
     /// Whose.
     pub customer_id: CustomerId,
+    /// The customer was written: nobody else did meanwhile.
+    pub written: bool,
     /// The customer before and after; the same where it was not written.
     pub customer: (Option<Customer>, Option<Customer>),
     /// The reservations before and after.
@@ -183,6 +185,7 @@ impl store::Observer for Observer {
                     let decided = of(&mut decided, &seen, customer.id, now);
                     let already = before.as_ref().map_or(0, |before| before.limit_changes);
                     decided.limits = limits(&events, already, &customer);
+                    decided.written = true;
                     decided.customer = (before, Some(customer));
                 }
                 "parked" => {
@@ -230,6 +233,7 @@ fn of<'a>(
         let customer = seen.customers.get(&id).cloned();
         Decided {
             customer_id: id,
+            written: false,
             customer: (customer.clone(), customer),
             reservations: Vec::new(),
             limits: Vec::new(),

@@ -63,7 +63,7 @@ fn append(world: &World, key: Option<Vec<u8>>, written: Written) {
 
 /// A customer's, one of its own, or none.
 fn key(world: &World, chance: &Chance) -> Option<Vec<u8>> {
-    let customers = |seen: &mut Seen| seen.asked.customers.keys().copied().collect::<Vec<_>>();
+    let customers = |seen: &mut Seen| seen.asked.customers.iter().copied().collect::<Vec<_>>();
     let customers = world.observer.with(customers);
     match chance.below(3) {
         0 => None,

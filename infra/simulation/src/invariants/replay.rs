@@ -71,7 +71,7 @@ enum Step {
 }
 
 fn customers_decide(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
-    if decided.customer.0 == decided.customer.1 {
+    if !decided.written {
         return all(&decided.reservations, |(before, after)| match before {
             None if after.state == ReservationState::Refused => refused(seen, decided, after),
             _ => merged(

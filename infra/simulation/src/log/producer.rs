@@ -83,6 +83,10 @@ impl Producer {
             let Some(Waiting { record, answer }) = self.next(&place) else {
                 return;
             };
+            if wire.faults.strikes(Fault::PublishOvertaken) {
+                let _ = answer.send(Err(unavailable("the producer was replaced")));
+                continue;
+            }
             let position = self.broker.append(&place, record);
             if wire.faults.strikes(Fault::CrashAfterEffect) && self.process.is_alive() {
                 self.crash("after its effect");

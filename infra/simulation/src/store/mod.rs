@@ -1,7 +1,7 @@
 //! A database in memory that survives the processes which use it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -51,6 +51,19 @@ pub struct Database {
 struct Collection {
     settings: CollectionSettings,
     documents: BTreeMap<Uuid, RawDocumentBuf>,
+    /// Of these the outbox is not empty.
+    outboxes: BTreeSet<Uuid>,
+}
+
+impl Collection {
+    fn put(&mut self, id: Uuid, document: RawDocumentBuf) -> Option<RawDocumentBuf> {
+        if outbox(&document).is_ok_and(|(_, events)| events.is_empty()) {
+            self.outboxes.remove(&id);
+        } else {
+            self.outboxes.insert(id);
+        }
+        self.documents.insert(id, document)
+    }
 }
 
 impl Database {
@@ -67,17 +80,11 @@ impl Database {
     /// Documents whose outbox is not empty.
     pub fn outboxes(&self) -> Vec<DocumentKey> {
         let collections = lock(&self.collections);
-        let open = |(name, collection): (&&'static str, &Collection)| {
-            let name = *name;
-            let of = collection.documents.iter();
-            of.filter(|(_, document)| has_outbox(document))
-                .map(move |(id, _)| DocumentKey {
-                    collection: name,
-                    id: *id,
-                })
-                .collect::<Vec<_>>()
-        };
-        collections.iter().flat_map(open).collect()
+        let key = |collection, id: &Uuid| DocumentKey { collection, id: *id };
+        let keys = collections
+            .iter()
+            .flat_map(|(name, collection)| collection.outboxes.iter().map(|id| key(*name, id)));
+        keys.collect()
     }
 
     /// Parked records that are open.
@@ -94,10 +101,11 @@ impl Database {
     fn prepare(&self, wanted: Vec<CollectionSettings>) {
         let mut collections = lock(&self.collections);
         for settings in wanted {
-            let documents = BTreeMap::new();
-            collections
-                .entry(settings.name)
-                .or_insert(Collection { settings, documents });
+            collections.entry(settings.name).or_insert(Collection {
+                settings,
+                documents: BTreeMap::new(),
+                outboxes: BTreeSet::new(),
+            });
         }
     }
 
@@ -151,21 +159,22 @@ impl Database {
 
     fn unpublished(&self, collection: &str, limit: usize) -> Result<Vec<RawDocumentBuf>, StoreError> {
         self.with(collection, |collection| {
-            let open = collection
-                .documents
-                .values()
-                .filter(|document| has_outbox(document));
-            Ok(open.take(limit).cloned().collect())
+            let open = collection.outboxes.iter().take(limit);
+            Ok(open
+                .filter_map(|id| collection.documents.get(id))
+                .cloned()
+                .collect())
         })
     }
 
     fn mark(&self, marks: &[Mark]) -> Result<(), StoreError> {
         for mark in marks {
             self.with(mark.key.collection, |collection| {
-                if let Some(document) = collection.documents.get_mut(&mark.key.id)
+                if let Some(document) = collection.documents.get(&mark.key.id)
                     && version(document)? == mark.version
                 {
-                    *document = without_outbox(document)?;
+                    let rest = without_outbox(document)?;
+                    collection.put(mark.key.id, rest);
                 }
                 Ok(())
             })?;
@@ -198,7 +207,7 @@ impl Database {
             if *decision == Decision::Write
                 && let Some(collection) = collections.get_mut(write.key.collection)
             {
-                let before = collection.documents.insert(write.key.id, write.document.clone());
+                let before = collection.put(write.key.id, write.document.clone());
                 changed.push(Changed {
                     key: write.key,
                     before,
@@ -258,10 +267,6 @@ fn version(document: &RawDocumentBuf) -> Result<i64, StoreError> {
     document
         .get_i64("version")
         .map_err(|error| unfit(error.to_string()))
-}
-
-fn has_outbox(document: &RawDocumentBuf) -> bool {
-    outbox(document).is_ok_and(|(_, events)| !events.is_empty())
 }
 
 fn without_outbox(document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
