@@ -263,8 +263,8 @@ async fn publish(log: Arc<KafkaLog>, topic: String, stop: Arc<AtomicBool>) -> us
             deliveries.push(log.publish(record(&topic, &format!("k{}", number % 100), number)));
         }
     }
-    let delivered = join_all(deliveries).await;
-    delivered.into_iter().map(|delivery| delivery.unwrap()).count()
+    let delivered: Result<Vec<_>, _> = join_all(deliveries).await.into_iter().collect();
+    delivered.unwrap().len()
 }
 
 /// Within an assignment the records of a key come in their order.
