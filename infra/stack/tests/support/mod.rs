@@ -14,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub mod deployment;
+pub mod small_disk;
 
 /// Within this everything has to happen; a failure shows sooner in most cases.
 pub const DEADLINE: Duration = Duration::from_secs(60);
