@@ -61,8 +61,10 @@ pub fn order_with(field: &str, value: &str) -> Record {
     bytes(json!({ "name": "OrderCreated", "eventData": data }).to_string())
 }
 
-fn with_headers(mut record: Record, headers: &[(&str, Option<&[u8]>)]) -> Record {
-    let header = |(name, value): &(&str, Option<&[u8]>)| Header {
+type NameAndValue<'a> = (&'a str, Option<&'a [u8]>);
+
+fn with_headers(mut record: Record, headers: &[NameAndValue<'_>]) -> Record {
+    let header = |(name, value): &NameAndValue<'_>| Header {
         name: (*name).to_owned(),
         value: value.map(<[u8]>::to_vec),
     };
@@ -201,7 +203,7 @@ pub fn odd_orders(known: impl Fn(Value) -> [Uuid; 2]) -> Vec<(&'static str, Reco
     let data = said(of, json!(8)).to_string();
     let padded = json!({ "name": "OrderCreated", "eventData": data, "x": "y".repeat(900_000) });
     let long = [b'x'; 100_000];
-    let headers: [(&'static str, &[(&str, Option<&[u8]>)]); 6] = [
+    let headers: [(&'static str, &[NameAndValue<'_>]); 6] = [
         (
             "binary headers",
             &[("ce_id", Some(b"\xff\x00\x01")), ("traceparent", Some(b"\x00"))],
