@@ -156,9 +156,12 @@ fn with_kafka_away_memory_stays_bounded_and_every_accepted_order_becomes_final()
     engines.kill(Engine::Kafka);
     a_stop_that_cannot_finish_says_so(&mut orders, customer);
     engines.restart(Engine::Kafka).expect("Kafka comes back");
-    let orders = deployment.start("orders");
+    let mut orders = deployment.start("orders");
     until_all_are_final(&orders.client);
     assert_eq!(listed(&orders.client, "Shipped").len(), shipped.len() + 1);
+
+    engines.kill(Engine::Mongo);
+    a_stop_without_a_database_ends_in_time(&mut orders, customer);
 }
 
 /// What all connections did, and the most memory that Orders occupied.
@@ -198,4 +201,30 @@ fn a_stop_that_cannot_finish_says_so(orders: &mut Instance, customer: Uuid) {
     assert_eq!(orders.process.end(), Some(75), "{}", orders.process.output());
     assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     assert!(orders.process.output().contains("it goes on at the next start"));
+}
+
+/// Stops Orders while a request waits for the database.
+fn a_stop_without_a_database_ends_in_time(orders: &mut Instance, customer: Uuid) {
+    let client = orders.client.clone();
+    let waiting = thread::spawn(move || client.try_order(&json!({ "customerId": customer, "amount": 1 })));
+    eventually("the database is missed", || {
+        let output = orders.process.output();
+        if output.contains("waiting for the database") {
+            Ok(())
+        } else {
+            Err(output)
+        }
+    });
+    orders.process.terminate();
+    let begin = Instant::now();
+    let code = orders.process.end();
+    eprintln!(
+        "without MongoDB it ends with {code:?} after {:?}",
+        begin.elapsed()
+    );
+    assert_eq!(code, Some(75), "{}", orders.process.output());
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    if let Ok((status, _, problem)) = waiting.join().expect("no panic") {
+        assert_eq!(status, 503, "{problem}");
+    }
 }
