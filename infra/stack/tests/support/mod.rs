@@ -13,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub mod deployment;
+pub mod small_disk;
+
 /// Within this everything has to happen; a failure shows sooner in most cases.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,17 @@ impl Process {
             .spawn()
             .expect("our binary starts");
         Process { child, log }
+    }
+
+    /// The memory that it occupies, in bytes.
+    pub fn memory(&self) -> u64 {
+        let pid = self.child.id().to_string();
+        let ps = Command::new("ps").args(["-o", "rss=", "-p", &pid]).output();
+        let kilobytes = String::from_utf8(ps.expect("ps runs").stdout).expect("ps writes text");
+        1024 * kilobytes
+            .trim()
+            .parse::<u64>()
+            .expect("a child of ours that runs")
     }
 
     /// What it has written so far.
@@ -175,6 +189,19 @@ impl Client {
             .post(format!("{}{path}", self.url))
             .header("content-type", "application/json");
         read(request.send(body.to_string())?)
+    }
+
+    /// The status, the header `Retry-After`, and the body.
+    pub fn try_order(&self, body: &Value) -> Result<(u16, Option<String>, Value), ureq::Error> {
+        let request = self
+            .http
+            .post(format!("{}/api/orders", self.url))
+            .header("content-type", "application/json");
+        let response = request.send(body.to_string())?;
+        let retry_after = response.headers().get("retry-after");
+        let retry_after = retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        let (status, body) = read(response)?;
+        Ok((status, retry_after, body))
     }
 
     pub fn put(&self, path: &str, body: Value) -> Answer {

@@ -34,9 +34,11 @@ use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail
 
 mod admin;
 mod consumer;
+mod lag;
 mod link;
 mod member;
 mod producer;
+mod record;
 mod tail;
 
 /// How members of a consumer group agree on who reads what.
@@ -168,6 +170,8 @@ impl KafkaSettings {
             // Records end the wait at once, but a new or resumed partition is asked for only with the
             // next request: this is how long such a partition may stand still.
             .set("fetch.wait.max.ms", "100")
+            // What the lag is told from.
+            .set("statistics.interval.ms", "2000")
             // Notices a topic that is created later, and added partitions.
             .set("topic.metadata.refresh.interval.ms", "5000");
         match self.group_protocol {
