@@ -10,4 +10,5 @@
 //! topic, the databases, `/proc` and the logs. Nothing is signalled that was not started here.
 
 pub mod audit;
+pub mod proxy;
 pub mod run;

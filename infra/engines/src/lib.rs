@@ -171,6 +171,23 @@ pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
     })
 }
 
+/// Ends the caller's own processes if the caller goes without having ended them, be it by SIGKILL.
+#[derive(Clone)]
+pub struct Guard(Arc<Watchdog>);
+
+impl Guard {
+    /// From now on this process group is ended with the engines.
+    pub fn watch(&self, group: u32) -> std::io::Result<()> {
+        self.0.tell("group", group)
+    }
+
+    /// This process group has ended; its id may be another's soon.
+    pub fn forget(&self, group: u32) {
+        // Fails only where the watchdog has gone before us.
+        let _ = self.0.tell("group-ended", group);
+    }
+}
+
 fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
     handle
         .join()
@@ -236,6 +253,11 @@ impl Engines {
     /// Lets a paused engine continue.
     pub fn resume(&mut self, engine: Engine) {
         self.instance_mut(engine).resume();
+    }
+
+    /// For processes that the caller starts itself and that must not outlive it either.
+    pub fn guard(&self) -> Guard {
+        Guard(Arc::clone(&self.watchdog))
     }
 
     /// An engine that has ended although nobody asked it to.

@@ -224,7 +224,7 @@ fn i11_replaying_gives_the_same_decisions(
         let about = format_args!("order {}", step.order);
         match step.what {
             What::Limit(_) => replay.limit = Some(step.amount),
-            What::Release => replay.reserved = replay.reserved.checked_sub(step.amount).unwrap_or_default(),
+            What::Release => replay.release(step),
             What::Reserve => {
                 // Within the same millisecond, and between clocks, limits may have come in any order.
                 let near = |other: &&Step| {
@@ -269,14 +269,31 @@ fn i11_replaying_gives_the_same_decisions(
 struct Replay {
     limit: Option<Money>,
     reserved: Money,
+    /// What was released at the moment that is being replayed: whoever decided in the same moment
+    /// may not have seen it yet.
+    just_released: Option<(Timestamp, Money)>,
     /// What was the limit and what was available, since when; of the last while.
     past: VecDeque<(Timestamp, Option<Money>, Option<Money>)>,
 }
 
 impl Replay {
+    fn release(&mut self, step: &Step) {
+        let before = self.released_at(step.at);
+        self.just_released = before.checked_add(step.amount).map(|sum| (step.at, sum));
+        self.reserved = self.reserved.checked_sub(step.amount).unwrap_or_default();
+    }
+
     fn note(&mut self, at: Timestamp) {
-        let available = self.limit.and_then(|limit| limit.checked_sub(self.reserved));
-        self.past.push_back((at, self.limit, available));
+        self.past.push_back((at, self.limit, self.available()));
+    }
+
+    fn released_at(&self, at: Timestamp) -> Money {
+        let same = self.just_released.filter(|(moment, _)| *moment == at);
+        same.map(|(_, released)| released).unwrap_or_default()
+    }
+
+    fn available(&self) -> Option<Money> {
+        self.limit.and_then(|limit| limit.checked_sub(self.reserved))
     }
 
     /// The largest limit in force at this time, or a skew before it.
@@ -302,6 +319,7 @@ impl Replay {
             return None;
         }
         let least = self.past.iter().map(|(_, _, available)| *available).min().flatten()?;
+        let least = least.min(self.available()?.checked_sub(self.released_at(step.at))?);
         let wrong = reason == Refusal::UnknownCustomer || least >= step.amount;
         wrong.then(|| {
             format!(

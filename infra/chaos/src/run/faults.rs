@@ -1,6 +1,7 @@
 //! Carrying out the schedule, and bringing everything back at its end.
 
 use std::{
+    collections::BTreeMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ const EXCUSED: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A fault that happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Struck {
     /// Its kind.
     pub kind: &'static str,
@@ -36,17 +37,23 @@ pub struct Struck {
     pub until: f64,
 }
 
-/// Carries out the schedule, each fault in a thread of its own; returns when the last is over.
+/// Carries out the schedule, each fault in a thread of its own; returns when the last is over. Where
+/// coming back takes longer than the schedule thought, the next fault of that target waits.
 pub fn carry_out(world: &World, planned: &[Planned]) -> Vec<Struck> {
     let struck = Mutex::new(Vec::new());
+    let mut turns: BTreeMap<String, Mutex<()>> = BTreeMap::new();
+    for one in planned {
+        turns.entry(one.target.to_string()).or_default();
+    }
     std::thread::scope(|scope| {
         for one in planned {
             let wait = (world.begin + one.at).saturating_duration_since(Instant::now());
             if !world.sleep(wait) {
                 break;
             }
-            let struck = &struck;
+            let (struck, turn) = (&struck, &turns[&one.target.to_string()]);
             scope.spawn(move || {
+                let _turn = lock(turn);
                 count(&world.counts.faults);
                 let from = world.begin.elapsed().as_secs_f64();
                 if let Err(error) = strike(world, one) {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use engines::Guard;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::schedule::Service;
@@ -21,7 +22,7 @@ const PORTS: std::ops::Range<u16> = 20_000..30_000;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a process of a service is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Launch {
     /// Where the binaries are.
     pub binaries: PathBuf,
@@ -29,6 +30,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// Where logs go.
     pub logs: PathBuf,
+    /// Ends what we leave behind, should we be killed.
+    pub guard: Guard,
 }
 
 /// A place for a process of a service: its port and its log stay, processes come and go.
@@ -66,8 +69,10 @@ impl Instance {
         self.launch.logs.join(format!("{}.log", self.name))
     }
 
-    /// Starts a process, in a group of its own so that Ctrl-C does not reach it before us.
+    /// Starts a process, in a group of its own so that Ctrl-C does not reach it before us. One that
+    /// runs already is killed first.
     pub fn start(&mut self) -> anyhow::Result<()> {
+        self.kill();
         let log = self.log();
         let file: File = OpenOptions::new()
             .create(true)
@@ -86,8 +91,10 @@ impl Instance {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
+        let group = child.id();
         self.child = Some(child);
         self.starts += 1;
+        self.launch.guard.watch(group)?;
         Ok(())
     }
 
@@ -102,6 +109,7 @@ impl Instance {
             // Fails only where it has ended already.
             let _ = child.kill();
             let _ = child.wait();
+            self.launch.guard.forget(child.id());
         }
     }
 
@@ -122,7 +130,7 @@ impl Instance {
         let begin = Instant::now();
         while begin.elapsed() < within {
             if let Some(status) = child.try_wait()? {
-                self.child = None;
+                self.ended();
                 return Ok(Some(status));
             }
             std::thread::sleep(LOOK);
@@ -134,8 +142,14 @@ impl Instance {
     /// How it ended, where nobody asked it to.
     pub fn lost(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
-        self.child = None;
+        self.ended();
         Some(status)
+    }
+
+    fn ended(&mut self) {
+        if let Some(child) = self.child.take() {
+            self.launch.guard.forget(child.id());
+        }
     }
 }
 

@@ -98,6 +98,7 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
             ("MONGODB_URI".into(), mongo.clone()),
         ],
         logs: folder.clone(),
+        guard: engines.guard(),
     };
     let world = prepare(settings, engines, &launch, stop)?;
     let result = storm(settings, &world, &runtime, &planned, (&kafka, &mongo), &folder);
@@ -229,8 +230,7 @@ fn storm(
     watch::i13_no_session_is_left(fresh.1, runtime.block_on(watch::sessions(&mongo)), found);
     watch::i14_logs_are_clean(folder, &world.secret, found)?;
     found.extend(lock(&world.differences).clone());
-    let longest = watch::longest_recovery(&struck, &lock(&probes));
-    Ok(Report::new(settings, world, struck, longest, settled_after, audit))
+    Ok(Report::new(settings, world, struck, &lock(&probes), settled_after, audit))
 }
 
 /// The system is quiet: nothing may be under way, and there is one clock.

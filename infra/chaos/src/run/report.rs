@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     RunSettings,
     faults::Struck,
+    watch,
     world::{World, lock},
 };
 use crate::audit::{
@@ -29,8 +30,11 @@ pub struct Report {
     pub summary: Summary,
     /// What the clients met.
     pub clients: BTreeMap<&'static str, u64>,
-    /// After the longest recovery of all: seconds until an order went all the way, and the fault.
+    /// Seconds from the end of a fault until an order went all the way, and the fault; of those that
+    /// no other fault fell into.
     pub longest_recovery: Option<(f64, Struck)>,
+    /// Seconds in which no order went all the way, faults included, and when that began.
+    pub longest_outage: Option<(f64, f64)>,
     /// After the last fault: seconds until nothing was open, waiting or unread.
     pub settled_after: Option<f64>,
     /// What should not have happened and is no invariant's.
@@ -44,10 +48,11 @@ impl Report {
         settings: &RunSettings,
         world: &World,
         struck: Vec<Struck>,
-        longest_recovery: Option<(f64, Struck)>,
+        probes: &[(f64, f64)],
         settled_after: Option<f64>,
         audit: Audit,
     ) -> Report {
+        let longest_recovery = watch::longest_recovery(&struck, probes);
         let mut faults = BTreeMap::new();
         for Struck { kind, target, .. } in &struck {
             let target = target.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
@@ -77,6 +82,7 @@ impl Report {
                 .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
                 .collect(),
             longest_recovery,
+            longest_outage: watch::longest_outage(probes),
             settled_after,
             unexpected,
             differences,
@@ -118,7 +124,10 @@ impl fmt::Display for Report {
                 "recovery   {seconds:.1} s at most, after {} of {} that ended at {:.1} s",
                 fault.kind, fault.target, fault.until
             )?,
-            None => writeln!(f, "recovery   no fault, nothing to recover from")?,
+            None => writeln!(f, "recovery   no fault stood alone")?,
+        }
+        if let Some((seconds, from)) = self.longest_outage {
+            writeln!(f, "outage     {seconds:.1} s at most, from {from:.1} s on, with all faults in it")?;
         }
         match self.settled_after {
             Some(seconds) => writeln!(f, "settled    {seconds:.1} s after the last fault")?,

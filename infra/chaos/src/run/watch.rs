@@ -75,16 +75,31 @@ pub fn probe(world: &World, probes: &Probes, done: &AtomicBool) {
     }
 }
 
-/// For each fault the time from its end until an order sent after it was final; the longest, with
-/// its fault.
+/// The longest time from the end of a fault until an order sent after it was final, with that fault.
+/// Only faults into whose recovery no other one fell: the others say nothing about themselves.
 pub fn longest_recovery(struck: &[Struck], probes: &[(f64, f64)]) -> Option<(f64, Struck)> {
-    let recovery = |fault: &Struck| {
+    let recovered = |fault: &Struck| {
         let after = probes.iter().filter(|(from, _)| *from >= fault.until);
-        let first = after.map(|(_, to)| *to).fold(f64::INFINITY, f64::min);
-        first - fault.until
+        after.map(|(_, to)| *to).fold(f64::INFINITY, f64::min)
     };
-    let with_recovery = struck.iter().map(|fault| (recovery(fault), fault.clone()));
-    with_recovery.max_by(|a, b| a.0.total_cmp(&b.0))
+    let undisturbed = |fault: &Struck, until: f64| {
+        let others = struck.iter().filter(|other| other.from != fault.from || other.target != fault.target);
+        others.into_iter().all(|other| other.until <= fault.from || other.from >= until)
+    };
+    struck
+        .iter()
+        .map(|fault| (recovered(fault), fault))
+        .filter(|(to, fault)| undisturbed(fault, *to))
+        .map(|(to, fault)| (to - fault.until, fault.clone()))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// The longest time in which no order went all the way, faults included; and when that began.
+pub fn longest_outage(probes: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let mut ends: Vec<f64> = probes.iter().map(|(_, to)| *to).collect();
+    ends.sort_by(f64::total_cmp);
+    let gaps = ends.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+    gaps.max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// What is still to come: open orders, events in outboxes. `None` where MongoDB does not say.
@@ -243,19 +258,27 @@ pub fn customer(random: &mut fastrand::Rng) -> Uuid {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_recovery_is_measured_by_orders_sent_after_the_fault() {
-        let fault = |until| Struck {
+    fn fault(from: f64, until: f64) -> Struck {
+        Struck {
             kind: "kill",
             target: "broker".into(),
-            from: until - 1.0,
+            from,
             until,
-        };
+        }
+    }
+
+    #[test]
+    fn a_recovery_is_measured_by_orders_sent_after_a_fault_that_no_other_followed() {
         let probes = [(1.0, 1.1), (4.9, 7.0), (5.5, 7.5), (9.0, 9.2)];
-        let (longest, of) = longest_recovery(&[fault(5.0), fault(8.5)], &probes).unwrap();
+        let two = [fault(4.0, 5.0), fault(8.0, 8.5)];
+        let (longest, of) = longest_recovery(&two, &probes).unwrap();
         assert_eq!((longest, of.until), (2.5, 5.0));
-        let never = longest_recovery(&[fault(9.5)], &probes).unwrap();
+        let overlapping = [fault(4.0, 5.0), fault(6.0, 8.5)];
+        let (_, of) = longest_recovery(&overlapping, &probes).unwrap();
+        assert_eq!(of.until, 8.5, "the other one fell into the recovery of the first");
+        let never = longest_recovery(&[fault(9.3, 9.5)], &probes).unwrap();
         assert_eq!(never.0, f64::INFINITY, "a fault that nothing came after is told");
+        assert_eq!(longest_outage(&probes).map(|(_, from)| from), Some(1.1));
     }
 
     #[test]
