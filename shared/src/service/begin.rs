@@ -60,6 +60,7 @@ impl<W: Workspace> BeginWhenReady<W> {
         };
         let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
         let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
+        self.metrics.show_lag(&subscribed.consumer);
         let consumer = KafkaConsumerActor::new(ConsumerSettings {
             subscribed,
             routes: self.routes,

@@ -1,0 +1,335 @@
+//! The invariants of a customer: what is reserved, and whether each decision was right when it was
+//! made.
+//!
+//! The decisions are replayed in the order of their time stamps. Reserving, releasing and changing
+//! the limit are guarded by the version of the customer's document, so on one clock their stamps
+//! stand in the order of their commits. A refusal changes no customer and is guarded by nothing: it
+//! may rest on what was read a while before.
+
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use shared::{
+    contracts::{CreditLimitChanged, CustomerCreated, Event as _, EventId, Refusal},
+    environment::Timestamp,
+    money::Money,
+};
+use uuid::Uuid;
+
+use super::{
+    database::{CustomerRow, ReservationRow, ReservationState},
+    differences::{Differences, Invariant},
+    log::{CustomerTrace, LogFacts},
+    saga::{View, missing},
+};
+
+/// How old what a refusal rests on may be: a process that was stopped for 15 s between reading and
+/// writing, and the deadlines of both.
+const REFUSED_ON: Duration = Duration::from_secs(35);
+
+/// Something that changes what is available, or was decided by it.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    customer: Uuid,
+    at: Timestamp,
+    what: What,
+    amount: Money,
+    order: Uuid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Release,
+    Limit(i64),
+    Reserve,
+    Refuse(Refusal),
+}
+
+/// All customers with what was decided about their orders.
+#[derive(Default)]
+pub struct Credit {
+    customers: HashMap<Uuid, CustomerRow>,
+    held: HashMap<Uuid, Money>,
+    steps: Vec<Step>,
+}
+
+impl Credit {
+    /// How many customers there are.
+    pub fn customers(&self) -> usize {
+        self.customers.len()
+    }
+
+    /// Takes a customer in.
+    pub fn customer(&mut self, row: CustomerRow) {
+        self.customers.insert(row.id.0, row);
+    }
+
+    /// Takes a reservation in.
+    pub fn reservation(&mut self, row: &ReservationRow) {
+        let mut step = |what, at| {
+            self.steps.push(Step {
+                customer: row.customer_id.0,
+                at,
+                what,
+                amount: row.amount,
+                order: row.id.0,
+            });
+        };
+        match row.state {
+            ReservationState::Held => step(What::Reserve, row.decided_at),
+            ReservationState::Released => {
+                step(What::Reserve, row.decided_at);
+                step(What::Release, row.updated_at);
+            }
+            ReservationState::Refused => {
+                let reason = row.reason.unwrap_or(Refusal::InsufficientCredit);
+                step(What::Refuse(reason), row.decided_at);
+            }
+            ReservationState::Void => {}
+        }
+        if row.state == ReservationState::Held {
+            let held = self.held.entry(row.customer_id.0).or_default();
+            // Amounts are below a limit that leaves room for a billion of them.
+            *held = held.checked_add(row.amount).unwrap_or(*held);
+        }
+    }
+
+    /// Checks every customer. `skew`: how far the clocks of different processes may be apart.
+    pub fn check(mut self, log: &LogFacts, view: &View, skew: Duration, found: &mut Differences) {
+        let nothing = CustomerTrace::default();
+        for row in self.customers.values() {
+            let trace = log.customers.get(&row.id.0).unwrap_or(&nothing);
+            i1_nothing_negative_is_reserved(row, found);
+            let held = self.held.get(&row.id.0).copied().unwrap_or_default();
+            i2_reserved_is_the_sum_of_held(row, held, found);
+            if !view.log_cut {
+                i7_every_event_of_a_customer_is_in_the_log(row, trace, found);
+            }
+            i9_no_outbox_of_a_customer_is_left(row, view, found);
+        }
+        for (customer, held) in &self.held {
+            if !self.customers.contains_key(customer) {
+                let fault = format!("{held} is reserved, but there is no such customer; look at customers");
+                found.check(Invariant::I2, format_args!("customer {customer}"), Some(fault));
+            }
+        }
+        self.add_limits(log);
+        self.steps.sort_by(|a, b| {
+            (a.customer, a.at, a.what)
+                .partial_cmp(&(b.customer, b.at, b.what))
+                .unwrap_or(Ordering::Equal)
+        });
+        for steps in self.steps.chunk_by(|a, b| a.customer == b.customer) {
+            let row = self.customers.get(&steps[0].customer);
+            i11_replaying_gives_the_same_decisions(row, steps, skew, found);
+        }
+    }
+
+    /// The limits as they were set, in order: the first is that of creation. A customer whose
+    /// changes are not all in the log is not replayed.
+    fn add_limits(&mut self, log: &LogFacts) {
+        let mut incomplete = Vec::new();
+        for row in self.customers.values() {
+            let id = row.id.0;
+            let limits = log.customers.get(&id).map(|trace| &trace.limits);
+            let mut limit = |number, at, amount| {
+                self.steps.push(Step {
+                    customer: id,
+                    at,
+                    what: What::Limit(number),
+                    amount,
+                    order: Uuid::nil(),
+                });
+            };
+            limit(0, row.created_at, row.initial_credit_limit);
+            let mut latest = row.created_at;
+            for number in 1..=row.limit_changes {
+                let event = EventId::of(row.id, CreditLimitChanged::NAME, number);
+                let event = limits.and_then(|limits| limits.get(&event));
+                match event.and_then(|event| Some((event.time?, event.amount?))) {
+                    Some((at, amount)) => {
+                        // Their numbers are their order, whatever the clocks of the writers say.
+                        latest = latest.max(at);
+                        limit(number, latest, amount);
+                    }
+                    None => {
+                        incomplete.push(id);
+                        break;
+                    }
+                }
+            }
+        }
+        self.steps.retain(|step| !incomplete.contains(&step.customer));
+    }
+}
+
+fn i1_nothing_negative_is_reserved(row: &CustomerRow, found: &mut Differences) {
+    let fault = row
+        .reserved
+        .is_negative()
+        .then(|| format!("{} is reserved; look at customers", row.reserved));
+    found.check(Invariant::I1, format_args!("customer {}", row.id), fault);
+}
+
+fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Differences) {
+    let fault = (row.reserved != held).then(|| {
+        format!(
+            "{} is reserved, its held reservations sum up to {held}; look at customers, reservations",
+            row.reserved
+        )
+    });
+    found.check(Invariant::I2, format_args!("customer {}", row.id), fault);
+}
+
+fn i7_every_event_of_a_customer_is_in_the_log(
+    row: &CustomerRow,
+    trace: &CustomerTrace,
+    found: &mut Differences,
+) {
+    let id = EventId::of(row.id, CustomerCreated::NAME, 1);
+    let fault = missing(CustomerCreated::NAME, id, &row.outbox, &trace.created);
+    found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+    for number in 1..=row.limit_changes {
+        let id = EventId::of(row.id, CreditLimitChanged::NAME, number);
+        let event = trace.limits.get(&id).cloned();
+        let last = number == row.limit_changes;
+        let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, &event).or_else(|| {
+            let said = event.and_then(|event| event.amount);
+            (last && said.is_some_and(|said| said != row.credit_limit)).then(|| {
+                format!("its limit is {}, the last CreditLimitChanged says {said:?}", row.credit_limit)
+            })
+        });
+        found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+    }
+}
+
+fn i9_no_outbox_of_a_customer_is_left(row: &CustomerRow, view: &View, found: &mut Differences) {
+    let left = !row.outbox.is_empty() && !view.is_recent(row.updated_at);
+    let fault = left.then(|| "an event waits in its outbox; look at customers".to_owned());
+    found.check(Invariant::I9, format_args!("customer {}", row.id), fault);
+}
+
+/// Reserved (I1) and refused (I11) only where that was right.
+fn i11_replaying_gives_the_same_decisions(
+    row: Option<&CustomerRow>,
+    steps: &[Step],
+    skew: Duration,
+    found: &mut Differences,
+) {
+    let mut replay = Replay::default();
+    for (number, step) in steps.iter().enumerate() {
+        let about = format_args!("order {}", step.order);
+        match step.what {
+            What::Limit(_) => replay.limit = Some(step.amount),
+            What::Release => replay.release(step),
+            What::Reserve => {
+                // Within the same millisecond, and between clocks, limits may have come in any order.
+                let near = |other: &&Step| {
+                    matches!(other.what, What::Limit(_)) && apart(other.at, step.at) <= skew
+                };
+                let limits = steps[..number].iter().rev().take_while(|other| apart(other.at, step.at) <= skew);
+                let later = steps[number..].iter().take_while(|other| apart(other.at, step.at) <= skew);
+                let limit = limits.chain(later).filter(near).map(|other| other.amount).max();
+                let limit = limit.max(replay.limit_before(step.at, skew));
+                let fault = match limit.and_then(|limit| limit.checked_sub(replay.reserved)) {
+                    Some(available) if available >= step.amount => None,
+                    Some(available) => Some(format!(
+                        "{} was reserved at {} when {available} was available; look at customers, reservations, the limits in the log",
+                        step.amount, step.at
+                    )),
+                    None => Some(format!("{} was reserved at {} for a customer who was not there", step.amount, step.at)),
+                };
+                found.check(Invariant::I1, about, fault);
+                replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
+            }
+            What::Refuse(reason) => {
+                let fault = replay.wrongly_refused(step, reason, REFUSED_ON + skew);
+                found.check(Invariant::I11, about, fault);
+                continue;
+            }
+        }
+        replay.note(step.at);
+    }
+    if let Some(row) = row {
+        let fault = (replay.reserved != row.reserved || replay.limit != Some(row.credit_limit)).then(|| {
+            format!(
+                "replayed it has {} reserved of {:?}, its document says {} of {}; look at customers, reservations, the log",
+                replay.reserved, replay.limit, row.reserved, row.credit_limit
+            )
+        });
+        found.check(Invariant::I11, format_args!("customer {}", row.id), fault);
+    }
+}
+
+/// A customer as it was at some time.
+#[derive(Default)]
+struct Replay {
+    limit: Option<Money>,
+    reserved: Money,
+    /// What was released at the moment that is being replayed: whoever decided in the same moment
+    /// may not have seen it yet.
+    just_released: Option<(Timestamp, Money)>,
+    /// What was the limit and what was available, since when; of the last while.
+    past: VecDeque<(Timestamp, Option<Money>, Option<Money>)>,
+}
+
+impl Replay {
+    fn release(&mut self, step: &Step) {
+        let before = self.released_at(step.at);
+        self.just_released = before.checked_add(step.amount).map(|sum| (step.at, sum));
+        self.reserved = self.reserved.checked_sub(step.amount).unwrap_or_default();
+    }
+
+    fn note(&mut self, at: Timestamp) {
+        self.past.push_back((at, self.limit, self.available()));
+    }
+
+    fn released_at(&self, at: Timestamp) -> Money {
+        let same = self.just_released.filter(|(moment, _)| *moment == at);
+        same.map(|(_, released)| released).unwrap_or_default()
+    }
+
+    fn available(&self) -> Option<Money> {
+        self.limit.and_then(|limit| limit.checked_sub(self.reserved))
+    }
+
+    /// The largest limit in force at this time, or a skew before it.
+    fn limit_before(&self, at: Timestamp, skew: Duration) -> Option<Money> {
+        let mut largest = self.limit;
+        for (since, limit, _) in self.past.iter().rev() {
+            largest = largest.max(*limit);
+            if *since < at && at.since(*since) > skew {
+                break;
+            }
+        }
+        largest
+    }
+
+    /// A refusal was wrong if all that it may rest on speaks against it.
+    fn wrongly_refused(&mut self, step: &Step, reason: Refusal, window: Duration) -> Option<String> {
+        while self.past.len() > 1 && step.at.since(self.past[1].0) > window {
+            self.past.pop_front();
+        }
+        let known_throughout = self.past.front().is_some_and(|(since, _, _)| step.at.since(*since) > window);
+        if !known_throughout {
+            // It may not have been there yet; then there was nothing available either.
+            return None;
+        }
+        let least = self.past.iter().map(|(_, _, available)| *available).min().flatten()?;
+        let least = least.min(self.available()?.checked_sub(self.released_at(step.at))?);
+        let wrong = reason == Refusal::UnknownCustomer || least >= step.amount;
+        wrong.then(|| {
+            format!(
+                "{} was refused at {} ({reason}) although at least {least} was available; look at customers, reservations, the limits in the log",
+                step.amount, step.at
+            )
+        })
+    }
+}
+
+fn apart(a: Timestamp, b: Timestamp) -> Duration {
+    a.since(b).max(b.since(a))
+}

@@ -1,0 +1,429 @@
+//! A faulty network: a TCP proxy whose connections can be slowed, stalled, broken and silenced while
+//! they are in use, all of them or one by one.
+//!
+//! It works on bytes and knows no protocol. What it cannot do: lose single packets, or keep the
+//! kernel from answering keep-alive probes for a peer that is gone; who waits for an answer on a
+//! silent connection has to have a deadline of its own.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// Bytes that are passed on at a time.
+const CHUNK: usize = 16 * 1024;
+/// Throttled connections pass something on so often in a second.
+const SLICES: u64 = 20;
+
+/// How a connection behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// As it should.
+    Sound,
+    /// Everything comes so much later, in both directions.
+    Slow(Duration),
+    /// So many bytes a second and direction, at most.
+    Narrow(u64),
+    /// Nothing moves and nothing is lost: what was sent arrives when the network is sound again.
+    BlackHole,
+    /// Broken by RST; so is each new connection.
+    Reset,
+    /// The peer is gone without a word: accepts, says nothing more, never ends. Stays so for the
+    /// connections that it befell, whatever the network is later.
+    HalfOpen,
+    /// Broken by RST after so many more bytes of answers, most likely within a message. Connections
+    /// that are made later are cut as well.
+    CutAfter(u64),
+}
+
+/// A proxy; everything of it ends when it is dropped.
+pub struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: Mutex<Option<SocketAddr>>,
+    connections: Mutex<Connections>,
+}
+
+struct Connections {
+    /// Of new ones.
+    network: Network,
+    next: u64,
+    open: BTreeMap<u64, (watch::Sender<Network>, JoinHandle<()>)>,
+}
+
+impl Proxy {
+    /// Listens on a free port of the loopback address; connections wait until it is told where to
+    /// lead them.
+    pub async fn bind() -> io::Result<Proxy> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(None),
+            connections: Mutex::new(Connections {
+                network: Network::Sound,
+                next: 0,
+                open: BTreeMap::new(),
+            }),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Proxy {
+            addr,
+            shared,
+            accepting,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Leads new connections there.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        *lock(&self.shared.upstream) = Some(upstream);
+    }
+
+    /// All connections, those to come too, behave like this from now on.
+    pub fn set(&self, network: Network) {
+        let mut connections = lock(&self.shared.connections);
+        connections.network = network;
+        for (connection, _) in connections.open.values() {
+            connection.send_replace(network);
+        }
+    }
+
+    /// This connection alone behaves like this from now on; one that has ended does not mind.
+    pub fn set_one(&self, connection: u64, network: Network) {
+        if let Some((connection, _)) = lock(&self.shared.connections).open.get(&connection) {
+            connection.send_replace(network);
+        }
+    }
+
+    /// The open connections, silent ones too, oldest first.
+    pub fn connections(&self) -> Vec<u64> {
+        lock(&self.shared.connections).open.keys().copied().collect()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        for (_, task) in lock(&self.shared.connections).open.values() {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            // Out of file handles, say; who waits is accepted later.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let mut connections = lock(&shared.connections);
+        let number = connections.next;
+        connections.next += 1;
+        let (sender, network) = watch::channel(connections.network);
+        let serving = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            serve(client, &serving, network).await;
+            lock(&serving.connections).open.remove(&number);
+        });
+        connections.open.insert(number, (sender, task));
+    }
+}
+
+/// How the passing on of bytes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// One side has closed, and so do we.
+    Closed,
+    /// By RST.
+    Broken,
+    /// Not at all, for the client.
+    Silent,
+}
+
+async fn serve(mut client: TcpStream, shared: &Shared, network: watch::Receiver<Network>) {
+    let _ = client.set_nodelay(true);
+    let upstream = match *network.borrow() {
+        Network::Reset => Err(End::Broken),
+        Network::HalfOpen => Err(End::Silent),
+        _ => Ok(*lock(&shared.upstream)),
+    };
+    let end = match upstream {
+        Ok(Some(upstream)) => match TcpStream::connect(upstream).await {
+            Ok(mut upstream) => {
+                let _ = upstream.set_nodelay(true);
+                let end = pass_on(&mut client, &mut upstream, network).await;
+                if end == End::Broken {
+                    break_off(&upstream);
+                }
+                end
+            }
+            Err(_) => End::Broken,
+        },
+        Ok(None) => End::Broken,
+        Err(end) => end,
+    };
+    match end {
+        End::Closed => {}
+        End::Broken => break_off(&client),
+        // Takes what comes, says nothing, until the client has had enough.
+        End::Silent => while client.read(&mut [0; CHUNK]).await.is_ok_and(|read| read > 0) {},
+    }
+}
+
+/// Both directions, until one of them ends.
+async fn pass_on(client: &mut TcpStream, upstream: &mut TcpStream, network: watch::Receiver<Network>) -> End {
+    let (from_client, to_client) = client.split();
+    let (from_upstream, to_upstream) = upstream.split();
+    let requests = pump(from_client, to_upstream, network.clone(), false);
+    let answers = pump(from_upstream, to_client, network, true);
+    tokio::select! {
+        end = requests => end,
+        end = answers => end,
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut network: watch::Receiver<Network>,
+    answers: bool,
+) -> End {
+    let mut buffer = vec![0; CHUNK];
+    let mut passed = 0;
+    loop {
+        let now = *network.borrow_and_update();
+        let room = match now {
+            Network::Sound | Network::Slow(_) => CHUNK as u64,
+            Network::Narrow(rate) => (rate / SLICES).clamp(1, CHUNK as u64),
+            Network::CutAfter(bytes) if answers => match bytes.saturating_sub(passed) {
+                0 => return End::Broken,
+                left => left.min(CHUNK as u64),
+            },
+            Network::CutAfter(_) => CHUNK as u64,
+            Network::Reset => return End::Broken,
+            Network::HalfOpen => return End::Silent,
+            Network::BlackHole => {
+                // The sender is gone only when the proxy is.
+                let _ = network.changed().await;
+                continue;
+            }
+        };
+        let room = usize::try_from(room).unwrap_or(CHUNK);
+        let read = tokio::select! {
+            biased;
+            _ = network.changed() => {
+                // Counted from here on, if it is to be cut.
+                passed = 0;
+                continue;
+            }
+            read = from.read(&mut buffer[..room]) => read,
+        };
+        let Ok(read @ 1..) = read else {
+            return End::Closed;
+        };
+        let pause = match now {
+            Network::Slow(pause) => pause,
+            Network::Narrow(rate) => Duration::from_secs_f64(read as f64 / rate.max(1) as f64),
+            _ => Duration::ZERO,
+        };
+        if !pause.is_zero() && !wait(pause, &mut network).await {
+            return End::Silent;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return End::Closed;
+        }
+        passed += read as u64;
+    }
+}
+
+/// Waits with bytes in hand; `false` where they are lost because the peer fell silent meanwhile.
+async fn wait(pause: Duration, network: &mut watch::Receiver<Network>) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        match tokio::time::timeout_at(until, network.changed()).await {
+            Err(_) | Ok(Err(_)) => return true,
+            Ok(Ok(())) => match *network.borrow() {
+                Network::HalfOpen => return false,
+                // Late, but not for longer than the network is slow.
+                Network::Sound => return true,
+                _ => {}
+            },
+        }
+    }
+}
+
+/// The next thing that the peer sees is RST.
+fn break_off(stream: &TcpStream) {
+    // Fails only where the connection is broken already.
+    let _ = stream.set_zero_linger();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// A server that sends back what it is sent, behind a proxy.
+    async fn echo() -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::bind().await.unwrap();
+        proxy.lead_to(listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+        proxy
+    }
+
+    async fn connect(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(proxy.addr()).await.unwrap()
+    }
+
+    async fn send(stream: &mut TcpStream, text: &str) {
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// What comes within the deadline: a text of this length, or the error.
+    async fn receive(stream: &mut TcpStream, length: usize) -> io::Result<String> {
+        let mut buffer = vec![0; length];
+        let read = tokio::time::timeout(DEADLINE, stream.read_exact(&mut buffer)).await;
+        read.expect("an answer in time")?;
+        Ok(String::from_utf8(buffer).unwrap())
+    }
+
+    async fn is_silent(stream: &mut TcpStream) -> bool {
+        tokio::time::timeout(SOON, stream.read(&mut [0; 1])).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_sound_network_passes_everything_on() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        let text = "x".repeat(100_000);
+        let (mut from, mut to) = stream.split();
+        let mut back = vec![0; text.len()];
+        let (sent, read) = tokio::join!(to.write_all(text.as_bytes()), from.read_exact(&mut back));
+        sent.unwrap();
+        read.unwrap();
+        assert!(back.iter().all(|byte| *byte == b'x'));
+    }
+
+    #[tokio::test]
+    async fn a_slow_and_a_narrow_network_take_their_time() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        for network in [Network::Slow(SOON), Network::Narrow(20)] {
+            proxy.set(network);
+            let begin = Instant::now();
+            send(&mut stream, "ping").await;
+            assert_eq!(receive(&mut stream, 4).await.unwrap(), "ping");
+            assert!(begin.elapsed() >= SOON, "{network:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fell_into_the_black_hole_arrives_when_it_is_gone() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        proxy.set(Network::BlackHole);
+        send(&mut stream, "ping").await;
+        assert!(is_silent(&mut stream).await);
+        proxy.set(Network::Sound);
+        assert_eq!(receive(&mut stream, 4).await.unwrap(), "ping");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_a_reset() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        send(&mut stream, "ping").await;
+        receive(&mut stream, 4).await.unwrap();
+        proxy.set(Network::Reset);
+        let error = receive(&mut stream, 1).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let mut new = connect(&proxy).await;
+        assert!(receive(&mut new, 1).await.is_err());
+        proxy.set(Network::Sound);
+        let mut new = connect(&proxy).await;
+        send(&mut new, "pong").await;
+        assert_eq!(receive(&mut new, 4).await.unwrap(), "pong");
+    }
+
+    #[tokio::test]
+    async fn a_half_open_connection_stays_silent_when_others_are_sound_again() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        send(&mut stream, "ping").await;
+        receive(&mut stream, 4).await.unwrap();
+        proxy.set(Network::HalfOpen);
+        let mut accepted = connect(&proxy).await;
+        send(&mut accepted, "ping").await;
+        assert!(is_silent(&mut accepted).await);
+        proxy.set(Network::Sound);
+        send(&mut stream, "ping").await;
+        assert!(is_silent(&mut stream).await && is_silent(&mut accepted).await);
+        let mut new = connect(&proxy).await;
+        send(&mut new, "pong").await;
+        assert_eq!(receive(&mut new, 4).await.unwrap(), "pong");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_cut_in_its_middle() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        send(&mut stream, "ping").await;
+        receive(&mut stream, 4).await.unwrap();
+        proxy.set(Network::CutAfter(3));
+        send(&mut stream, "pong").await;
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(end.is_err() && answer.len() <= 3, "{end:?} {answer:?}");
+    }
+
+    #[tokio::test]
+    async fn one_connection_may_be_struck_alone() {
+        let proxy = echo().await;
+        let (mut first, mut second) = (connect(&proxy).await, connect(&proxy).await);
+        for stream in [&mut first, &mut second] {
+            send(stream, "ping").await;
+            receive(stream, 4).await.unwrap();
+        }
+        let [one, _] = proxy.connections()[..] else {
+            panic!("two connections are open")
+        };
+        proxy.set_one(one, Network::Reset);
+        assert!(receive(&mut first, 1).await.is_err());
+        send(&mut second, "pong").await;
+        assert_eq!(receive(&mut second, 4).await.unwrap(), "pong");
+    }
+}

@@ -1,0 +1,209 @@
+//! The processes of our services: started, signalled and ended here, each by its own id.
+
+use std::{
+    fs::{File, OpenOptions},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use engines::Guard;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::schedule::Service;
+
+/// Below the range from which the kernel takes local ports: a client that knocks at a port of a dead
+/// process must not be given it.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Between two looks at a process that is to end.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a process of a service is started with.
+#[derive(Clone)]
+pub struct Launch {
+    /// Where the binaries are.
+    pub binaries: PathBuf,
+    /// Environment of every process.
+    pub environment: Vec<(String, String)>,
+    /// Where logs go.
+    pub logs: PathBuf,
+    /// Ends what we leave behind, should we be killed.
+    pub guard: Guard,
+}
+
+/// A place for a process of a service: its port and its log stay, processes come and go.
+pub struct Instance {
+    /// Of which service.
+    pub service: Service,
+    /// `orders-1`
+    pub name: String,
+    /// Where it answers, whichever process it is.
+    pub url: String,
+    launch: Launch,
+    port: u16,
+    child: Option<Child>,
+    /// How often a process was started here.
+    pub starts: u32,
+}
+
+impl Instance {
+    /// A place without a process.
+    pub fn new(service: Service, number: usize, launch: &Launch) -> anyhow::Result<Instance> {
+        let port = free_port()?;
+        Ok(Instance {
+            service,
+            name: format!("{}-{}", service.name(), number + 1),
+            url: format!("http://127.0.0.1:{port}"),
+            launch: launch.clone(),
+            port,
+            child: None,
+            starts: 0,
+        })
+    }
+
+    /// The log of all its processes.
+    pub fn log(&self) -> PathBuf {
+        self.launch.logs.join(format!("{}.log", self.name))
+    }
+
+    /// Starts a process, in a group of its own so that Ctrl-C does not reach it before us. One that
+    /// runs already is killed first.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        let log = self.log();
+        let file: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let binary = self.launch.binaries.join(self.service.name());
+        let child = Command::new(&binary)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
+            .env("HTTP_ADDR", format!("127.0.0.1:{}", self.port))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let group = child.id();
+        self.child = Some(child);
+        self.starts += 1;
+        self.launch.guard.watch(group)?;
+        Ok(())
+    }
+
+    /// Its process id, while one runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only where it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+            self.launch.guard.forget(child.id());
+        }
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            // Fails only where it has ended already, which `lost` tells.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+
+    /// SIGTERM; how it ended, or an error where it did not in this time (then it is killed).
+    pub fn terminate(&mut self, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        self.signal(Signal::TERM);
+        let Some(child) = &mut self.child else {
+            return Ok(None);
+        };
+        let begin = Instant::now();
+        while begin.elapsed() < within {
+            if let Some(status) = child.try_wait()? {
+                self.ended();
+                return Ok(Some(status));
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.kill();
+        bail!("{} did not end within {within:?} of SIGTERM", self.name)
+    }
+
+    /// How it ended, where nobody asked it to.
+    pub fn lost(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.ended();
+        Some(status)
+    }
+
+    fn ended(&mut self) {
+        if let Some(child) = self.child.take() {
+            self.launch.guard.forget(child.id());
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    (0..100)
+        .map(|_| fastrand::u16(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("no free port")
+}
+
+/// Where cargo puts release binaries; builds those of the services, where cargo is at hand.
+pub fn release_binaries() -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let target = exe
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists())
+        .or_else(|| exe.parent().and_then(Path::parent))
+        .context("the folder of the binaries")?;
+    let release = target.join("release");
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        eprintln!("chaos: building the services …");
+        let built = Command::new(cargo)
+            .args(["build", "--release", "--quiet", "-p", "orders", "-p", "customers"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", target)
+            .status()?;
+        if !built.success() {
+            bail!("the services cannot be built");
+        }
+    }
+    for service in Service::ALL {
+        if !release.join(service.name()).exists() {
+            bail!(
+                "{} is missing: cargo build --release -p orders -p customers",
+                release.join(service.name()).display()
+            );
+        }
+    }
+    Ok(release)
+}
+
+/// `target/chaos/<name>`, empty.
+pub fn fresh_folder(release: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let target = release.parent().context("the target folder")?;
+    let folder = target.join("chaos").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}

@@ -1,0 +1,220 @@
+//! What goes wrong, and when: a function of the seed and the length of the run alone.
+
+use std::{fmt, time::Duration};
+
+use engines::Engine;
+use serde::Serialize;
+
+/// The first fault strikes when the load is under way.
+const FIRST: Duration = Duration::from_secs(4);
+/// Between the beginnings of two faults, so that they overlap often.
+const GAP: std::ops::Range<f64> = 0.8..4.0;
+/// A process stays away for so long before it is started again, in seconds.
+const AWAY: std::ops::Range<f64> = 0.0..4.0;
+/// A frozen process: from nothing worth noticing to more than every timeout, in seconds.
+const FROZEN: std::ops::Range<f64> = 0.1..15.0;
+/// A third instance stays for so long, in seconds.
+const STAY: std::ops::Range<f64> = 3.0..12.0;
+
+/// One of our services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// Orders.
+    Orders,
+    /// Customers.
+    Customers,
+}
+
+impl Service {
+    /// Both.
+    pub const ALL: [Service; 2] = [Service::Orders, Service::Customers];
+
+    /// Its binary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Orders => "orders",
+            Service::Customers => "customers",
+        }
+    }
+}
+
+/// Instances of each service that are there from the beginning.
+pub const INSTANCES: usize = 2;
+
+/// What is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An instance of a service; number [`INSTANCES`] is the one that comes and goes.
+    Instance(Service, usize),
+    /// Kafka or MongoDB.
+    Engine(Engine),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Instance(service, number) => write!(f, "{}-{}", service.name(), number + 1),
+            Target::Engine(Engine::Kafka) => f.write_str("broker"),
+            Target::Engine(Engine::Mongo) => f.write_str("mongod"),
+        }
+    }
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; started again after a while.
+    Kill(Duration),
+    /// SIGSTOP; SIGCONT after a while.
+    Freeze(Duration),
+    /// SIGTERM, its exit code looked at; started again after a while.
+    Terminate(Duration),
+    /// An instance more, which leaves by SIGTERM after a while.
+    Join(Duration),
+}
+
+impl Fault {
+    /// Its kind, for counts.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Fault::Kill(_) => "kill",
+            Fault::Freeze(_) => "freeze",
+            Fault::Terminate(_) => "terminate",
+            Fault::Join(_) => "join",
+        }
+    }
+
+    fn lasts(self) -> Duration {
+        match self {
+            Fault::Kill(time) | Fault::Freeze(time) | Fault::Terminate(time) | Fault::Join(time) => time,
+        }
+    }
+}
+
+/// One fault of the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Since the load began.
+    pub at: Duration,
+    /// What is struck.
+    pub target: Target,
+    /// How.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, time) = (self.at.as_secs_f64(), self.fault.lasts().as_secs_f64());
+        write!(f, "{at:7.1} s  {} {} for {time:.1} s", self.fault.kind(), self.target)
+    }
+}
+
+/// All faults of a run, in the order of their beginnings.
+pub fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut planned: Vec<Planned> = Vec::new();
+    let mut deck = Vec::new();
+    let mut at = FIRST;
+    while at < length {
+        if deck.is_empty() {
+            deck = full_deck();
+            random.shuffle(&mut deck);
+        }
+        // The next of the deck whose target is not in trouble already.
+        let free = deck
+            .iter()
+            .position(|(target, _)| planned.iter().all(|other| other.target != *target || is_over(other, at)));
+        if let Some(free) = free {
+            let (target, kind) = deck.remove(free);
+            let fault = kind(&mut random);
+            planned.push(Planned { at, target, fault });
+        }
+        at += Duration::from_secs_f64(between(&mut random, GAP));
+    }
+    planned
+}
+
+type Kind = fn(&mut fastrand::Rng) -> Fault;
+
+/// Each kind for each target, once: a run of two minutes sees all of them twice or so.
+fn full_deck() -> Vec<(Target, Kind)> {
+    let kill: Kind = |random| Fault::Kill(seconds(between(random, AWAY)));
+    let freeze: Kind = |random| Fault::Freeze(seconds(between_logarithmic(random, FROZEN)));
+    let terminate: Kind = |random| Fault::Terminate(seconds(between(random, AWAY)));
+    let join: Kind = |random| Fault::Join(seconds(between(random, STAY)));
+    let mut deck: Vec<(Target, Kind)> = Vec::new();
+    for service in Service::ALL {
+        for number in 0..INSTANCES {
+            let target = Target::Instance(service, number);
+            deck.extend([(target, kill), (target, freeze)]);
+        }
+        let last = Target::Instance(service, INSTANCES - 1);
+        deck.extend([(last, terminate), (Target::Instance(service, INSTANCES), join)]);
+    }
+    for engine in Engine::ALL {
+        let target = Target::Engine(engine);
+        deck.extend([(target, kill), (target, freeze)]);
+    }
+    deck
+}
+
+/// Whether it will be over, with what it takes to come back.
+fn is_over(planned: &Planned, at: Duration) -> bool {
+    let back = match planned.target {
+        Target::Instance(..) => Duration::from_secs(4),
+        Target::Engine(_) => Duration::from_secs(8),
+    };
+    planned.at + planned.fault.lasts() + back <= at
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_millis((seconds * 1000.0) as u64)
+}
+
+fn between(random: &mut fastrand::Rng, range: std::ops::Range<f64>) -> f64 {
+    range.start + random.f64() * (range.end - range.start)
+}
+
+fn between_logarithmic(random: &mut fastrand::Rng, range: std::ops::Range<f64>) -> f64 {
+    range.start * (range.end / range.start).powf(random.f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_MINUTES: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn the_schedule_follows_from_the_seed_alone() {
+        assert_eq!(schedule(7, TWO_MINUTES), schedule(7, TWO_MINUTES));
+        assert_ne!(schedule(7, TWO_MINUTES), schedule(8, TWO_MINUTES));
+    }
+
+    #[test]
+    fn two_minutes_see_every_kind_of_fault_at_every_target() {
+        for seed in 0..50 {
+            let planned = schedule(seed, TWO_MINUTES);
+            for (target, kind) in full_deck() {
+                let kind = kind(&mut fastrand::Rng::with_seed(0)).kind();
+                let seen = planned
+                    .iter()
+                    .any(|one| one.target == target && one.fault.kind() == kind);
+                assert!(seen, "seed {seed}: no {kind} of {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_target_is_struck_before_it_is_back() {
+        let planned = schedule(3, Duration::from_secs(600));
+        for (number, one) in planned.iter().enumerate() {
+            for earlier in &planned[..number] {
+                assert!(earlier.target != one.target || is_over(earlier, one.at));
+            }
+            let frozen = matches!(one.fault, Fault::Freeze(time) if time > Duration::from_secs(15));
+            assert!(!frozen, "{one}");
+        }
+    }
+}
