@@ -4,7 +4,7 @@
 //! the service cannot do without (a supervisor starts it anew); 75 told to stop, but not all was
 //! finished in time.
 
-use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -69,7 +69,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         };
         match start::<S>(&settings, ports, Environment::real()).await {
             Ok(running) => {
-                announce(S::NAME, version, &settings, running.http_addr, &engines);
+                announce(S::NAME, version, &settings, &running, &engines);
                 until_stopped(vec![running]).await
             }
             Err(error) => fail(&error),
@@ -81,10 +81,11 @@ fn announce(
     name: &str,
     version: &str,
     settings: &ServiceSettings,
-    http_addr: SocketAddr,
+    running: &Running,
     engines: &EngineSettings,
 ) {
-    log::info!(target: "Service", http = format!("http://{http_addr}"), kafka = engines.kafka_brokers.as_str(),
+    log::info!(target: "Service", http = format!("http://{}", running.http_addr),
+        admin = format!("http://{}", running.admin_addr), kafka = engines.kafka_brokers.as_str(),
         topic = settings.topic.as_str(), group = settings.group.as_str(), database = settings.database.as_str();
         "{name} {version} runs");
 }

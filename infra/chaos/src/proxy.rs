@@ -322,7 +322,9 @@ mod tests {
     }
 
     async fn is_silent(stream: &mut TcpStream) -> bool {
-        tokio::time::timeout(SOON, stream.read(&mut [0; 1])).await.is_err()
+        tokio::time::timeout(SOON, stream.read(&mut [0; 1]))
+            .await
+            .is_err()
     }
 
     #[tokio::test]
@@ -406,7 +408,9 @@ mod tests {
         proxy.set(Network::CutAfter(3));
         send(&mut stream, "pong").await;
         let mut answer = Vec::new();
-        let end = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        let end = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
         assert!(end.is_err() && answer.len() <= 3, "{end:?} {answer:?}");
     }
 

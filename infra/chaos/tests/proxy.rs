@@ -15,8 +15,10 @@ use uuid::Uuid;
 /// F36: a peer that is gone without a word is noticed, and work goes on over new connections, within
 /// this time. For MongoDB the driver's monitor asks every second and gives an answer two. For Kafka a
 /// request has ten seconds, and the group may have given the member up meanwhile.
-const HALF_OPEN_NOTICED_WITHIN: [(Engine, Duration); 2] =
-    [(Engine::Kafka, Duration::from_secs(20)), (Engine::Mongo, Duration::from_secs(8))];
+const HALF_OPEN_NOTICED_WITHIN: [(Engine, Duration); 2] = [
+    (Engine::Kafka, Duration::from_secs(20)),
+    (Engine::Mongo, Duration::from_secs(8)),
+];
 /// How long a fault lasts beyond the time in which it is noticed.
 const LASTS: Duration = Duration::from_secs(4);
 /// Connections that may be more than before a fault, while they are being replaced.
@@ -39,7 +41,10 @@ fn endure(engine: Engine, network: Network) {
     let known = *bench.ledger.keys().next().unwrap();
     bench.proxy(engine).set(network);
     let noticed = bench.wait_until_unready(check_of(engine));
-    eprintln!("{network:?} before {engine}: noticed after {:.1} s", noticed.as_secs_f64());
+    eprintln!(
+        "{network:?} before {engine}: noticed after {:.1} s",
+        noticed.as_secs_f64()
+    );
     let until = Instant::now() + LASTS;
     while Instant::now() < until {
         let (status, _) = bench.send(Uuid::now_v7(), "");
@@ -61,16 +66,22 @@ fn live_with(engine: Engine, network: Network) {
     for _ in 0..5 {
         let id = Uuid::now_v7();
         ids.push(id);
-        eventually("an order is accepted", FINAL_WITHIN, || match bench.send(id, "") {
-            (201, _) => Ok(()),
-            other => Err(format!("{other:?}")),
+        eventually("an order is accepted", FINAL_WITHIN, || {
+            match bench.send(id, "") {
+                (201, _) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         });
     }
     for id in ids {
-        eventually("an order is final on a bad network", FINAL_WITHIN, || match bench.read(id) {
-            (200, order) if order["status"] == "Shipped" => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
+        eventually(
+            "an order is final on a bad network",
+            FINAL_WITHIN,
+            || match bench.read(id) {
+                (200, order) if order["status"] == "Shipped" => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        );
     }
     bench.recover(engine);
 }
@@ -95,14 +106,24 @@ fn notice_half_open(engine: Engine) {
                 other => Err(format!("{other:?}")),
             }
         });
-        eprintln!("half-open before {engine}: an order went all the way after {:.1} s", begin.elapsed().as_secs_f64());
+        eprintln!(
+            "half-open before {engine}: an order went all the way after {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
     }
     // Silent connections end only by their client.
     let closed = eventually("silent connections are closed", FINAL_WITHIN, || {
         let now = proxy.connections().len();
-        if now <= before + SPARE { Ok(()) } else { Err(format!("{now} are open, {before} were")) }
+        if now <= before + SPARE {
+            Ok(())
+        } else {
+            Err(format!("{now} are open, {before} were"))
+        }
     });
-    eprintln!("half-open before {engine}: silent connections are closed after {:.1} s more", closed.as_secs_f64());
+    eprintln!(
+        "half-open before {engine}: silent connections are closed after {:.1} s more",
+        closed.as_secs_f64()
+    );
     bench.recover(engine);
 }
 

@@ -120,7 +120,11 @@ fn kafka(port: u16, proxied: Option<Proxied>) -> Vec<String> {
     };
     // Any port but the broker's is free in a container.
     let taken = proxied.map(|proxied| proxied.port);
-    let controller = if taken == Some(port ^ 1) { port ^ 2 } else { port ^ 1 };
+    let controller = if taken == Some(port ^ 1) {
+        port ^ 2
+    } else {
+        port ^ 1
+    };
     let settings = [
         "PROCESS_ROLES=broker,controller".to_owned(),
         "NODE_ID=1".to_owned(),

@@ -75,8 +75,7 @@ pub(crate) fn prepare(
         }
     };
     let configuration = configuration(port, proxied, controller, &home.join("data"));
-    fs::write(&properties, configuration)
-        .map_err(doing("write", &properties))?;
+    fs::write(&properties, configuration).map_err(doing("write", &properties))?;
     format(&libs, &home, &properties, place, watchdog)?;
     Ok(java(&libs).arg("kafka.Kafka").arg(properties))
 }

@@ -104,7 +104,10 @@ impl Bench {
             environment: [
                 ("KAFKA_BROKERS", shared.kafka.addr().to_string()),
                 // Straight to the proxy: the replica set would tell the server's own address.
-                ("MONGODB_URI", format!("mongodb://{}/?directConnection=true", shared.mongo.addr())),
+                (
+                    "MONGODB_URI",
+                    format!("mongodb://{}/?directConnection=true", shared.mongo.addr()),
+                ),
                 ("MONGODB_DATABASE", database.to_owned()),
                 ("KAFKA_TOPIC", settings.topic.clone()),
                 ("KAFKA_GROUP", group.to_owned()),
@@ -159,7 +162,11 @@ impl Bench {
         let begin = Instant::now();
         let answer = self.client.post(&url, &body, "").expect("an answer");
         if wait.is_empty() {
-            assert!(begin.elapsed() < ANSWERED_WITHIN, "{answer:?} after {:?}", begin.elapsed());
+            assert!(
+                begin.elapsed() < ANSWERED_WITHIN,
+                "{answer:?} after {:?}",
+                begin.elapsed()
+            );
         }
         assert!([201, 202, 503].contains(&answer.0), "{answer:?}");
         sent.acknowledged |= answer.0 < 300;
@@ -171,7 +178,11 @@ impl Bench {
         let begin = Instant::now();
         let url = format!("{}/api/orders/{id}", self.orders.url);
         let answer = self.client.get(&url).expect("an answer");
-        assert!(begin.elapsed() < ANSWERED_WITHIN, "{answer:?} after {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < ANSWERED_WITHIN,
+            "{answer:?} after {:?}",
+            begin.elapsed()
+        );
         answer
     }
 
@@ -179,12 +190,29 @@ impl Bench {
     pub fn unready(&self) -> Vec<Vec<String>> {
         let of = |url: &str| {
             let begin = Instant::now();
-            let (status, health) = self.client.get(&format!("{url}/health/ready")).expect("an answer");
-            assert!(begin.elapsed() < NOTICED_WITHIN, "{health} after {:?}", begin.elapsed());
+            let (status, health) = self
+                .client
+                .get(&format!("{url}/health/ready"))
+                .expect("an answer");
+            assert!(
+                begin.elapsed() < NOTICED_WITHIN,
+                "{health} after {:?}",
+                begin.elapsed()
+            );
             assert!([200, 503].contains(&status), "{status} {health}");
             let checks = health["checks"].as_array().cloned().unwrap_or_default();
-            let reason = |check: Value| Some(format!("{}: {}", check["name"].as_str()?, check["reason"].as_str()?));
-            let reasons: Vec<String> = checks.into_iter().filter(|check| check["status"] == "down").filter_map(reason).collect();
+            let reason = |check: Value| {
+                Some(format!(
+                    "{}: {}",
+                    check["name"].as_str()?,
+                    check["reason"].as_str()?
+                ))
+            };
+            let reasons: Vec<String> = checks
+                .into_iter()
+                .filter(|check| check["status"] == "down")
+                .filter_map(reason)
+                .collect();
             assert_eq!(status == 200, reasons.is_empty(), "{health}");
             reasons
         };
@@ -195,7 +223,9 @@ impl Bench {
     pub fn wait_until_ready(&self, within: Duration) -> Duration {
         eventually("both services are ready", within, || {
             let ready = |url: &str| matches!(self.client.get(&format!("{url}/health/ready")), Ok((200, _)));
-            (ready(&self.customers.url) && ready(&self.orders.url)).then_some(()).ok_or_else(|| format!("{:?}", self.unready()))
+            (ready(&self.customers.url) && ready(&self.orders.url))
+                .then_some(())
+                .ok_or_else(|| format!("{:?}", self.unready()))
         })
     }
 
@@ -203,8 +233,15 @@ impl Bench {
     pub fn wait_until_unready(&self, check: &str) -> Duration {
         eventually("neither service is ready", NOTICED_WITHIN, || {
             let reasons = self.unready();
-            let told = |of: &Vec<String>| of.iter().any(|reason| reason.starts_with(check) && reason.len() > check.len() + 5);
-            if reasons.iter().all(told) { Ok(()) } else { Err(format!("{reasons:?}")) }
+            let told = |of: &Vec<String>| {
+                of.iter()
+                    .any(|reason| reason.starts_with(check) && reason.len() > check.len() + 5)
+            };
+            if reasons.iter().all(told) {
+                Ok(())
+            } else {
+                Err(format!("{reasons:?}"))
+            }
         })
     }
 
@@ -213,29 +250,43 @@ impl Bench {
     pub fn recover(mut self, engine: Engine) {
         self.proxy(engine).set(Network::Sound);
         let took = self.wait_until_ready(RECOVERED_WITHIN);
-        eprintln!("ready {:.1} s after the network was sound again", took.as_secs_f64());
+        eprintln!(
+            "ready {:.1} s after the network was sound again",
+            took.as_secs_f64()
+        );
         let ids: Vec<Uuid> = self.ledger.keys().copied().collect();
         for id in ids {
-            eventually("a repeated order is accepted", RECOVERED_WITHIN, || match self.send(id, "") {
-                (201, _) => Ok(()),
-                other => Err(format!("{other:?}")),
+            eventually("a repeated order is accepted", RECOVERED_WITHIN, || {
+                match self.send(id, "") {
+                    (201, _) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
             });
-            eventually("an accepted order is final", FINAL_WITHIN, || match self.read(id) {
-                (200, order) if order["status"] == "Shipped" => Ok(()),
-                other => Err(format!("{other:?}")),
+            eventually("an accepted order is final", FINAL_WITHIN, || {
+                match self.read(id) {
+                    (200, order) if order["status"] == "Shipped" => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
             });
         }
         eventually("nothing is left that does not fit together", FINAL_WITHIN, || {
             let Audit { differences, summary } = self.audit();
             let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();
             assert_eq!(summary.orders, self.ledger.len() as u64);
-            if differences.total() == 0 { Ok(()) } else { Err(lines.join("\n")) }
+            if differences.total() == 0 {
+                Ok(())
+            } else {
+                Err(lines.join("\n"))
+            }
         });
     }
 
     pub fn audit(&self) -> Audit {
         let audit = audit(&self.settings, Some(&self.ledger));
-        self.shared.runtime.block_on(audit).expect("the engines answer the audit")
+        self.shared
+            .runtime
+            .block_on(audit)
+            .expect("the engines answer the audit")
     }
 
     /// The engines' own addresses and what a test of the audit needs to know.
@@ -277,11 +328,19 @@ fn settings(shared: &Shared, own: &str) -> AuditSettings {
 
 /// Where the services' binaries are. `cargo test --workspace` has built them side by side.
 pub fn binaries() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_chaos")).parent().expect("a file is in a folder");
+    let folder = Path::new(env!("CARGO_BIN_EXE_chaos"))
+        .parent()
+        .expect("a file is in a folder");
     for service in Service::ALL {
         if !folder.join(service.name()).exists() {
-            let built = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", service.name()]).status();
-            assert!(built.is_ok_and(|status| status.success()), "{} cannot be built", service.name());
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "-p", service.name()])
+                .status();
+            assert!(
+                built.is_ok_and(|status| status.success()),
+                "{} cannot be built",
+                service.name()
+            );
         }
     }
     folder.to_owned()
@@ -300,7 +359,10 @@ pub fn eventually(what: &str, within: Duration, mut ask: impl FnMut() -> Result<
     loop {
         match ask() {
             Ok(()) => return begin.elapsed(),
-            Err(reason) => assert!(begin.elapsed() < within, "not within {within:?}: {what}: {reason}"),
+            Err(reason) => assert!(
+                begin.elapsed() < within,
+                "not within {within:?}: {what}: {reason}"
+            ),
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -42,6 +42,9 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// Where programs answer operators: on free ports.
+const ADMIN_ADDRS: [&str; 3] = ["ADMIN_ADDR", "CUSTOMERS_ADMIN_ADDR", "ORDERS_ADMIN_ADDR"];
+
 impl Process {
     /// Starts a binary; everything that it writes goes to a file.
     pub fn start(
@@ -57,6 +60,7 @@ impl Process {
             .env_remove("KAFKA_BROKERS")
             .env_remove("MONGODB_URI")
             .env_remove("RUST_LOG")
+            .envs(ADMIN_ADDRS.map(|name| (name, "127.0.0.1:0")))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the same file"))
