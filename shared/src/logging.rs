@@ -74,11 +74,11 @@ fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     if let Some(service) = service() {
         write!(out, "{service} ")?;
     }
-    write!(out, "{} {}", record.target(), Escaped(record.args()))?;
+    write!(out, "{} {}", record.target(), Escaped(Cut(record.args())))?;
     struct Fields<'a>(&'a mut Formatter);
     impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            Ok(write!(self.0, " {key}={}", Escaped(value))?)
+            Ok(write!(self.0, " {key}={}", Escaped(Cut(value)))?)
         }
     }
     record
@@ -95,7 +95,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
             let number = value.to_i64().map(serde_json::Value::from);
             self.0.insert(
                 key.to_string(),
-                number.unwrap_or_else(|| shortened(&value.to_string()).into()),
+                number.unwrap_or_else(|| Cut(value).to_string().into()),
             );
             Ok(())
         }
@@ -109,7 +109,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     fields.0.insert("actor".into(), record.target().into());
     fields
         .0
-        .insert("message".into(), shortened(&record.args().to_string()).into());
+        .insert("message".into(), Cut(record.args()).to_string().into());
     record
         .key_values()
         .visit(&mut fields)
@@ -117,57 +117,60 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     writeln!(out, "{}", serde_json::Value::Object(fields.0))
 }
 
-/// The begin of a text that is too long, and a sign that there was more.
-fn shortened(text: &str) -> String {
-    match cut(text, LONGEST) {
-        begin if begin.len() < text.len() => format!("{begin}…"),
-        whole => whole.to_owned(),
-    }
-}
+/// No more than [`LONGEST`] bytes, in whole characters, and a sign where there was more.
+struct Cut<T>(T);
 
-/// As much of a text as fits, in whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// Shows control characters instead of printing them, and no more than [`LONGEST`] bytes.
-struct Escaped<T>(T);
-
-impl<T: fmt::Display> fmt::Display for Escaped<T> {
+impl<T: fmt::Display> fmt::Display for Cut<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b> {
+        struct Limit<'a, 'b> {
             to: &'a mut fmt::Formatter<'b>,
             left: usize,
         }
-        impl fmt::Write for Escape<'_, '_> {
+        impl fmt::Write for Limit<'_, '_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
                 if self.left == 0 {
                     return Ok(());
                 }
-                let begin = cut(text, self.left);
-                for part in begin.split_inclusive(char::is_control) {
+                if text.len() <= self.left {
+                    self.left -= text.len();
+                    return self.to.write_str(text);
+                }
+                let mut end = self.left;
+                while !text.is_char_boundary(end) {
+                    end -= 1;
+                }
+                self.left = 0;
+                self.to.write_str(&text[..end])?;
+                self.to.write_str("…")
+            }
+        }
+        use fmt::Write;
+        write!(Limit { to: f, left: LONGEST }, "{}", self.0)
+    }
+}
+
+/// Shows control characters instead of printing them.
+pub(crate) struct Escaped<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for part in text.split_inclusive(char::is_control) {
                     match part.chars().next_back() {
                         Some(last) if last.is_control() => {
-                            self.to.write_str(&part[..part.len() - last.len_utf8()])?;
-                            write!(self.to, "{}", last.escape_default())?;
+                            self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                            write!(self.0, "{}", last.escape_default())?;
                         }
-                        _ => self.to.write_str(part)?,
+                        _ => self.0.write_str(part)?,
                     }
-                }
-                self.left -= begin.len();
-                if begin.len() < text.len() {
-                    self.left = 0;
-                    self.to.write_str("…")?;
                 }
                 Ok(())
             }
         }
         use fmt::Write;
-        write!(Escape { to: f, left: LONGEST }, "{}", self.0)
+        write!(Escape(f), "{}", self.0)
     }
 }
 
@@ -273,8 +276,7 @@ mod tests {
     fn a_text_without_end_is_cut() {
         let long = format!("{}é", "x".repeat(LONGEST - 1));
         let cut = format!("{}…", "x".repeat(LONGEST - 1));
-        assert_eq!(Escaped(&long).to_string(), cut);
-        assert_eq!(shortened(&long), cut);
-        assert_eq!(shortened("short"), "short");
+        assert_eq!(Cut(&long).to_string(), cut);
+        assert_eq!(Cut("short").to_string(), "short");
     }
 }

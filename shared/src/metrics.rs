@@ -25,6 +25,10 @@ struct Counters {
     consumed: IntCounterVec,
     skipped: IntCounterVec,
     dead_letters: IntCounterVec,
+    parked: IntCounterVec,
+    parked_open: IntGaugeVec,
+    replayed: IntCounterVec,
+    reannounced: IntCounter,
     in_flight: IntGauge,
     requests: HistogramVec,
 }
@@ -83,6 +87,40 @@ impl Metrics {
                     &["reason"],
                 ),
             ),
+            parked: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "records_parked_total",
+                        "Records parked, by why; `behind`: behind another",
+                    ),
+                    &["reason"],
+                ),
+            ),
+            parked_open: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "parked_records",
+                        "Parked records of this instance's partitions that are not handled yet",
+                    ),
+                    &["state"],
+                ),
+            ),
+            replayed: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "records_replayed_total",
+                        "Parked records tried again, by what they then were",
+                    ),
+                    &["state"],
+                ),
+            ),
+            reannounced: register(
+                &registry,
+                IntCounter::new("orders_reannounced_total", "Open documents announced again"),
+            ),
             in_flight: register(
                 &registry,
                 IntGauge::new(
@@ -131,8 +169,31 @@ impl Metrics {
     }
 
     /// A record went to the dead letters.
-    pub fn dead_letter(&self, reason: &'static str) {
+    pub fn dead_letter(&self, reason: &str) {
         self.0.dead_letters.with_label_values(&[reason]).inc();
+    }
+
+    /// A record is being parked.
+    pub fn parked(&self, reason: &str) {
+        self.0.parked.with_label_values(&[reason]).inc();
+    }
+
+    /// So many parked records are open, by state.
+    pub fn parked_open(&self, open: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (state, records) in open {
+            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            self.0.parked_open.with_label_values(&[state]).set(records);
+        }
+    }
+
+    /// A parked record was tried again, and is in this state now.
+    pub fn replayed(&self, state: &str) {
+        self.0.replayed.with_label_values(&[state]).inc();
+    }
+
+    /// Documents were announced again because nobody had answered.
+    pub fn reannounced(&self, documents: usize) {
+        self.0.reannounced.inc_by(documents as u64);
     }
 
     /// So many records are being handled.
