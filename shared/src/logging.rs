@@ -124,28 +124,35 @@ impl<T: fmt::Display> fmt::Display for Cut<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Limit<'a, 'b> {
             to: &'a mut fmt::Formatter<'b>,
-            left: usize,
+            /// Nothing once it is cut.
+            left: Option<usize>,
         }
         impl fmt::Write for Limit<'_, '_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
-                if self.left == 0 {
+                let Some(left) = self.left else {
                     return Ok(());
-                }
-                if text.len() <= self.left {
-                    self.left -= text.len();
+                };
+                self.left = left.checked_sub(text.len());
+                if self.left.is_some() {
                     return self.to.write_str(text);
                 }
-                let mut end = self.left;
+                let mut end = left;
                 while !text.is_char_boundary(end) {
                     end -= 1;
                 }
-                self.left = 0;
                 self.to.write_str(&text[..end])?;
                 self.to.write_str("…")
             }
         }
         use fmt::Write;
-        write!(Limit { to: f, left: LONGEST }, "{}", self.0)
+        write!(
+            Limit {
+                to: f,
+                left: Some(LONGEST)
+            },
+            "{}",
+            self.0
+        )
     }
 }
 

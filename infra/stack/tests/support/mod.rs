@@ -57,6 +57,8 @@ impl Process {
             .env_remove("KAFKA_BROKERS")
             .env_remove("MONGODB_URI")
             .env_remove("RUST_LOG")
+            // Several run side by side; no test knocks there.
+            .envs(["ADMIN_ADDR", "CUSTOMERS_ADMIN_ADDR", "ORDERS_ADMIN_ADDR"].map(|name| (name, "127.0.0.1:0")))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the same file"))
