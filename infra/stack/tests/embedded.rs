@@ -25,6 +25,8 @@ fn start(data: &Directory) -> Stack {
     let mut process = Process::start("stack", &arguments, &[], data);
     let customers = Client::new(process.says("customers  "));
     let orders = Client::new(process.says("orders     "));
+    customers.ready();
+    orders.ready();
     Stack {
         process,
         customers,
