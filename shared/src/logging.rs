@@ -7,13 +7,14 @@
 //! so that `grep <order id>` over the logs of both services tells the saga. Control characters are
 //! escaped: what a request says cannot forge a line. `LOG_FORMAT=json` writes an object a line.
 
-use std::{fmt, io::Write};
+use std::{fmt, io::Write, time::Duration};
 
 use env_logger::fmt::Formatter;
 use log::{
     Level, Record,
     kv::{Key, Value, VisitSource},
 };
+use tokio::time::Instant;
 
 use crate::{
     envelope::{OutboxEvent, Received},
@@ -74,11 +75,11 @@ fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     if let Some(service) = service() {
         write!(out, "{service} ")?;
     }
-    write!(out, "{} {}", record.target(), Escaped(record.args()))?;
+    write!(out, "{} {}", record.target(), Escaped(Cut(record.args())))?;
     struct Fields<'a>(&'a mut Formatter);
     impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            Ok(write!(self.0, " {key}={}", Escaped(value))?)
+            Ok(write!(self.0, " {key}={}", Escaped(Cut(value)))?)
         }
     }
     record
@@ -95,7 +96,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
             let number = value.to_i64().map(serde_json::Value::from);
             self.0.insert(
                 key.to_string(),
-                number.unwrap_or_else(|| shortened(&value.to_string()).into()),
+                number.unwrap_or_else(|| Cut(value).to_string().into()),
             );
             Ok(())
         }
@@ -109,7 +110,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     fields.0.insert("actor".into(), record.target().into());
     fields
         .0
-        .insert("message".into(), shortened(&record.args().to_string()).into());
+        .insert("message".into(), Cut(record.args()).to_string().into());
     record
         .key_values()
         .visit(&mut fields)
@@ -117,57 +118,67 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     writeln!(out, "{}", serde_json::Value::Object(fields.0))
 }
 
-/// The begin of a text that is too long, and a sign that there was more.
-fn shortened(text: &str) -> String {
-    match cut(text, LONGEST) {
-        begin if begin.len() < text.len() => format!("{begin}…"),
-        whole => whole.to_owned(),
+/// No more than [`LONGEST`] bytes, in whole characters, and a sign where there was more.
+struct Cut<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Cut<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Limit<'a, 'b> {
+            to: &'a mut fmt::Formatter<'b>,
+            /// Nothing once it is cut.
+            left: Option<usize>,
+        }
+        impl fmt::Write for Limit<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                let Some(left) = self.left else {
+                    return Ok(());
+                };
+                self.left = left.checked_sub(text.len());
+                if self.left.is_some() {
+                    return self.to.write_str(text);
+                }
+                let mut end = left;
+                while !text.is_char_boundary(end) {
+                    end -= 1;
+                }
+                self.to.write_str(&text[..end])?;
+                self.to.write_str("…")
+            }
+        }
+        use fmt::Write;
+        write!(
+            Limit {
+                to: f,
+                left: Some(LONGEST)
+            },
+            "{}",
+            self.0
+        )
     }
 }
 
-/// As much of a text as fits, in whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// Shows control characters instead of printing them, and no more than [`LONGEST`] bytes.
+/// Shows control characters instead of printing them.
 pub(crate) struct Escaped<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b> {
-            to: &'a mut fmt::Formatter<'b>,
-            left: usize,
-        }
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
         impl fmt::Write for Escape<'_, '_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
-                if self.left == 0 {
-                    return Ok(());
-                }
-                let begin = cut(text, self.left);
-                for part in begin.split_inclusive(char::is_control) {
+                for part in text.split_inclusive(char::is_control) {
                     match part.chars().next_back() {
                         Some(last) if last.is_control() => {
-                            self.to.write_str(&part[..part.len() - last.len_utf8()])?;
-                            write!(self.to, "{}", last.escape_default())?;
+                            self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                            write!(self.0, "{}", last.escape_default())?;
                         }
-                        _ => self.to.write_str(part)?,
+                        _ => self.0.write_str(part)?,
                     }
-                }
-                self.left -= begin.len();
-                if begin.len() < text.len() {
-                    self.left = 0;
-                    self.to.write_str("…")?;
                 }
                 Ok(())
             }
         }
         use fmt::Write;
-        write!(Escape { to: f, left: LONGEST }, "{}", self.0)
+        write!(Escape(f), "{}", self.0)
     }
 }
 
@@ -182,6 +193,29 @@ pub fn this_thread_serves(service: &'static str) {
 
 fn service() -> Option<&'static str> {
     SERVICE.get()
+}
+
+/// Lets a line through now and then, where the same would be said over and over.
+#[derive(Debug, Default)]
+pub struct NowAndThen(Option<Instant>);
+
+impl NowAndThen {
+    /// How often.
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Whether it is to be said now.
+    pub fn speaks(&mut self) -> bool {
+        let silent = self.0.is_some_and(|last| last.elapsed() < Self::EVERY);
+        if !silent {
+            self.0 = Some(Instant::now());
+        }
+        !silent
+    }
+
+    /// It is over; whether it had been said. The next time it is said at once.
+    pub fn is_over(&mut self) -> bool {
+        self.0.take().is_some()
+    }
 }
 
 /// A log line in the making: the fields that say which event, which order, where.
@@ -273,8 +307,7 @@ mod tests {
     fn a_text_without_end_is_cut() {
         let long = format!("{}é", "x".repeat(LONGEST - 1));
         let cut = format!("{}…", "x".repeat(LONGEST - 1));
-        assert_eq!(Escaped(&long).to_string(), cut);
-        assert_eq!(shortened(&long), cut);
-        assert_eq!(shortened("short"), "short");
+        assert_eq!(Cut(&long).to_string(), cut);
+        assert_eq!(Cut("short").to_string(), "short");
     }
 }

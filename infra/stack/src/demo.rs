@@ -119,24 +119,28 @@ impl Demo {
                     "it should be cancelled: {order}"
                 );
                 self.show(&order, begin.elapsed())?;
-                return self.released(customer);
+                return self.released(customer, id);
             }
             println!("   (shipped before the cancel came: once more)");
         }
         bail!("no cancel came before the validation in {CANCEL_TRIES} tries")
     }
 
-    /// Waits until what was reserved for the cancelled order, if it was, is released.
-    fn released(&self, customer: Uuid) -> anyhow::Result<()> {
+    /// Waits until Customers knows that the order is cancelled: what was reserved for it is released, or
+    /// nothing will ever be.
+    fn released(&self, customer: Uuid, order: &str) -> anyhow::Result<()> {
         let begin = Instant::now();
         loop {
-            let (_, found) = self.get(format!("http://{}/api/customers/{customer}", self.customers))?;
-            if found["reserved"] == 800.0 {
+            let path = format!("/api/customers/{customer}/reservations");
+            let (_, page) = self.get(format!("http://{}{path}", self.customers))?;
+            let mut reservations = page["items"].as_array().into_iter().flatten();
+            let over = |state: &Value| state == "Released" || state == "Void";
+            if reservations.any(|found| found["orderId"] == order && over(&found["state"])) {
                 return Ok(());
             }
             ensure!(
                 begin.elapsed() < PATIENCE,
-                "the reservation was not released: {found}"
+                "the reservation was not released: {page}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -26,7 +26,7 @@ use crate::{
     envelope::OutboxEvent,
     environment::Environment,
     event_log::{EventLog, LogError, Position, Record},
-    logging::Step,
+    logging::{NowAndThen, Step},
     metrics::Metrics,
 };
 
@@ -61,6 +61,9 @@ pub struct PublisherActor {
     lanes: BTreeMap<Uuid, VecDeque<Entry>>,
     /// To be sent again, oldest first. Not empty: a [`Retry`] is on its way.
     failed: Vec<Entry>,
+    /// Says that deliveries fail, or are refused.
+    failing: NowAndThen,
+    refusing: NowAndThen,
     _essential: Essential,
 }
 
@@ -113,6 +116,8 @@ impl PublisherActor {
             next: 0,
             lanes: BTreeMap::new(),
             failed: Vec::new(),
+            failing: NowAndThen::default(),
+            refusing: NowAndThen::default(),
             _essential: essential,
         }
     }
@@ -215,14 +220,23 @@ impl Handler<Settled> for PublisherActor {
                     next.extend(self.settle(&entry, false));
                 }
                 Err(LogError::Unavailable(error)) => {
-                    log::warn!(target: "PublisherActor", event_id:% = event.id; "to be published again: {error}");
+                    if self.failing.speaks() {
+                        log::warn!(target: "PublisherActor", event_id:% = event.id, open = self.batches.len();
+                            "to be published again, and others: {error}");
+                    }
                     self.failed.push(entry);
                 }
                 Err(error @ LogError::Refused(_)) => {
-                    log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str(); "{error}");
+                    if self.refusing.speaks() {
+                        log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str();
+                            "refused, tried again with the next sweep: {error}");
+                    }
                     next.extend(self.settle(&entry, true));
                 }
             }
+        }
+        if self.failed.is_empty() && self.failing.is_over() {
+            log::info!(target: "PublisherActor", "events are published again");
         }
         self.send(next, ctx);
         if none_failed_before && !self.failed.is_empty() {

@@ -5,28 +5,26 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr};
-use tokio::time::Instant;
-
 use super::Ports;
 use crate::{
     actors::{
         consumer::{ConsumerSettings, KafkaConsumerActor, ParkingDesk, Routes},
         essential::Essentials,
+        publisher::PublisherActor,
         repository::{Begin, RepositoryActor, Workspace},
     },
     document_store::{CollectionSettings, Document, StoreError},
     environment::Environment,
     event_log::{LogError, Subscription, TopicSettings},
     http::Readiness,
+    logging::NowAndThen,
     metrics::Metrics,
     parking::ParkedRecord,
 };
+use actix::{Actor, Addr};
 
 /// Pause between tries to prepare the database or the log.
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
-/// How often a line says what is still waited for.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Prepares the ports as they come, then lets the actors begin.
 pub(super) struct BeginWhenReady<W: Workspace> {
@@ -39,6 +37,7 @@ pub(super) struct BeginWhenReady<W: Workspace> {
     pub environment: Environment,
     pub metrics: Metrics,
     pub essentials: Essentials,
+    pub publisher: Addr<PublisherActor>,
     pub repository: Addr<RepositoryActor<W>>,
     pub consumer: Arc<OnceLock<Addr<KafkaConsumerActor>>>,
     pub readiness: Readiness,
@@ -49,17 +48,21 @@ impl<W: Workspace> BeginWhenReady<W> {
         let store = self.ports.store.clone();
         let collections = [self.collections, &[ParkedRecord::COLLECTION]].concat();
         let collections = || store.prepare(collections.clone());
-        until_ready("database", collections, StoreError::to_string).await;
+        until_ready("database", &self.readiness, collections, StoreError::to_string).await;
         self.repository.do_send(Begin);
+        self.readiness
+            .asks("database", self.repository.clone().recipient());
 
         let log = self.ports.log.clone();
-        until_ready("log", || log.prepare(self.topics.clone()), LogError::to_string).await;
+        let topics = || log.prepare(self.topics.clone());
+        until_ready("log", &self.readiness, topics, LogError::to_string).await;
+        self.readiness.asks("log", self.publisher.clone().recipient());
         let subscription = Subscription {
             group: self.desk.group.clone(),
             topics: vec![self.topic],
         };
         let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
-        let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
+        let subscribed = until_ready("consumer", &self.readiness, subscribe, LogError::to_string).await;
         self.metrics.show_lag(&subscribed.consumer);
         let consumer = KafkaConsumerActor::new(ConsumerSettings {
             subscribed,
@@ -75,28 +78,29 @@ impl<W: Workspace> BeginWhenReady<W> {
     }
 }
 
-/// Tries until it succeeds, and says now and then what is waited for.
+/// Tries until it succeeds. `ready` tells what is waited for, and now and then a line does.
 async fn until_ready<T, E, F>(
-    what: &str,
+    what: &'static str,
+    readiness: &Readiness,
     mut prepare: impl FnMut() -> F,
     describe: impl Fn(&E) -> String,
 ) -> T
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut said: Option<Instant> = None;
+    let mut waiting = NowAndThen::default();
     loop {
         match prepare().await {
             Ok(ready) => {
-                if said.is_some() {
+                if waiting.is_over() {
                     log::info!(target: "Service", "the {what} is there");
                 }
                 return ready;
             }
             Err(error) => {
-                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                readiness.waits(what, describe(&error));
+                if waiting.speaks() {
                     log::warn!(target: "Service", "waiting for the {what}: {}", describe(&error));
-                    said = Some(Instant::now());
                 }
                 tokio::time::sleep(PREPARE_AGAIN).await;
             }

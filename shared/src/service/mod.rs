@@ -204,6 +204,7 @@ impl<S: Service> Actors<S> {
             environment,
             metrics,
             essentials,
+            publisher: actors.publisher.clone(),
             repository: actors.repository.clone(),
             consumer: actors.consumer.clone(),
             readiness: actors.readiness.clone(),

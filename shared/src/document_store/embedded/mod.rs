@@ -114,9 +114,14 @@ impl EmbeddedStore {
 }
 
 fn prepared<'a>(collections: &'a Collections, name: &str) -> Result<&'a Collection, StoreError> {
-    collections
-        .get(name)
-        .ok_or_else(|| StoreError::Unfit(format!("the collection {name} was not prepared")))
+    collections.get(name).ok_or_else(|| {
+        if collections.is_empty() {
+            // Asked right at the start: soon they will be.
+            StoreError::Unavailable("its collections are not prepared yet".to_owned())
+        } else {
+            StoreError::Unfit(format!("the collection {name} was not prepared"))
+        }
+    })
 }
 
 impl DocumentStore for EmbeddedStore {

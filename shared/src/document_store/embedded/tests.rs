@@ -74,11 +74,17 @@ async fn a_failing_disk_is_answered_truly_and_is_survived() {
 #[tokio::test]
 async fn what_is_not_as_agreed_is_unfit_and_writes_nothing() {
     let store = EmbeddedStore::in_memory().unwrap();
+    let early = store.commit(insert(1)).await;
     assert!(
-        matches!(store.commit(insert(1)).await, Err(StoreError::Unfit(_))),
-        "not prepared"
+        matches!(early, Err(StoreError::Unavailable(_))),
+        "nothing is prepared yet: {early:?}"
     );
     store.prepare(vec![ITEMS]).await.unwrap();
+    let other = store.find("others", vec![Uuid::from_u128(1)]).await;
+    assert!(
+        matches!(other, Err(StoreError::Unfit(_))),
+        "not prepared: {other:?}"
+    );
     let mut other_id = insert(1);
     other_id.writes[0].key.id = Uuid::from_u128(2);
     assert!(matches!(store.commit(other_id).await, Err(StoreError::Unfit(_))));
