@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -138,11 +138,13 @@ impl Drop for Process {
     }
 }
 
-/// Our binary of that name. `cargo test --workspace` has built them all side by side.
-fn binary(program: &str) -> PathBuf {
+/// Our binary of that name. `cargo test --workspace` has built them all side by side; `-p stack`
+/// does not, and would leave an old one in its place.
+pub fn binary(program: &str) -> PathBuf {
     let stack = Path::new(env!("CARGO_BIN_EXE_stack"));
     let path = stack.with_file_name(program);
-    if !path.exists() {
+    let built = changed(&path);
+    if built.is_none() || built < newest_source() {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "-p", program])
             .status();
@@ -152,6 +154,24 @@ fn binary(program: &str) -> PathBuf {
         );
     }
     path
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+fn newest_source() -> Option<SystemTime> {
+    fn newest(folder: PathBuf) -> Option<SystemTime> {
+        let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
+        let times = entries.map(|entry| match entry.path() {
+            path if path.is_dir() => newest(path),
+            path => changed(&path),
+        });
+        times.max().flatten()
+    }
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources = ["shared/src", "customers/src", "orders/src"].map(|of| newest(top.join(of)));
+    sources.into_iter().max().flatten()
 }
 
 /// A client of one service.

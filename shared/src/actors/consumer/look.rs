@@ -94,7 +94,10 @@ impl KafkaConsumerActor {
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         let assignments = self.partitions.assignments();
-        if self.looks.looking || self.draining.is_some() || assignments.is_empty() {
+        if assignments.is_empty() {
+            return self.count_open(&BTreeMap::new());
+        }
+        if self.looks.looking || self.draining.is_some() {
             return;
         }
         self.looks.looking = true;
@@ -150,11 +153,7 @@ impl Handler<Looked> for KafkaConsumerActor {
             return;
         };
         if let Some(open) = open {
-            self.looks.open = open.values().sum();
-            self.metrics.parked_open(ParkedState::OPEN.map(|state| {
-                let number = open.get(&state).copied().unwrap_or(0);
-                (state.as_str(), number)
-            }));
+            self.count_open(&open);
             // Those that are not found were dealt with by somebody else: a run will tell.
             let now = self.environment.now();
             for lane in self.parked.lanes() {
@@ -171,6 +170,13 @@ impl Handler<Looked> for KafkaConsumerActor {
 }
 
 impl KafkaConsumerActor {
+    fn count_open(&mut self, open: &BTreeMap<ParkedState, usize>) {
+        self.looks.open = open.values().sum();
+        let number = |state| open.get(&state).copied().unwrap_or(0);
+        let by_state = ParkedState::OPEN.map(|state| (state.as_str(), number(state)));
+        self.metrics.parked_open(by_state);
+    }
+
     /// These lanes are parked, as far as they are of these assignments and these are not over.
     fn meet(&mut self, lanes: Lanes, assignments: &[Assignment], ctx: &mut Context<Self>) {
         // What is due later is found by the next look.
