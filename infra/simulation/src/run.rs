@@ -122,8 +122,8 @@ async fn play(seed: u64, records: bool) -> Outcome {
         chance: chance.fork(),
         begin: Instant::now(),
     });
-    let orders_database = Database::new("orders db", observer.clone());
-    let customers_database = Database::new("customers db", observer.clone());
+    let orders_database = Database::new(Orders::DEFAULTS.group, observer.clone());
+    let customers_database = Database::new(Customers::DEFAULTS.group, observer.clone());
     let orders = instances::<Orders>(&world, &orders_database, 1 + chance.below(3));
     let customers = instances::<Customers>(&world, &customers_database, 1 + chance.below(3));
     let cluster = Cluster::new(world.clone(), orders.clone(), customers.clone());

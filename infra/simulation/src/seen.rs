@@ -19,7 +19,7 @@ use shared::{
     envelope::Received,
     event_log::{ConsumedRecord, Offset, Partition, Position, Record},
     money::Money,
-    parking::ParkedRecord,
+    parking::{ParkedRecord, ParkedState},
 };
 
 use crate::{
@@ -98,6 +98,8 @@ pub struct Seen {
     pub dead_letters: BTreeMap<Given, String>,
     /// Dead letters that were put in as poison.
     pub poison: BTreeMap<Given, String>,
+    /// How each parked record stands.
+    pub parked: BTreeMap<Given, ParkedState>,
     /// What broke at once.
     pub violations: Vec<Violation>,
     /// When an order became final last.
@@ -147,7 +149,7 @@ fn read<D: Document>(raw: &RawDocumentBuf) -> D {
 }
 
 impl store::Observer for Observer {
-    fn committed(&self, changed: &[store::Changed]) {
+    fn committed(&self, group: &'static str, changed: &[store::Changed]) {
         let now = self.timeline.now();
         let mut seen = lock(&self.seen);
         let mut decided = BTreeMap::<CustomerId, Decided>::new();
@@ -192,12 +194,15 @@ impl store::Observer for Observer {
                     let parked: ParkedRecord = read(&change.after);
                     self.timeline.add("parked", || {
                         format!(
-                            "{}/{} is {}",
+                            "{}/{} of {group} is {} {:?}",
                             parked.partition,
                             parked.offset,
-                            parked.state.as_str()
+                            parked.state.as_str(),
+                            parked.reason
                         )
                     });
+                    let given = (group.to_owned(), parked.partition, parked.offset);
+                    seen.parked.insert(given, parked.state);
                 }
                 _ => {
                     let reservation: Reservation = read(&change.after);

@@ -16,6 +16,7 @@ use shared::{
     environment::Timestamp,
     event_log::Position,
     money::Money,
+    parking::ParkedState,
 };
 use simulation::{
     invariants::{
@@ -237,6 +238,7 @@ fn i9_sees_outboxes_lag_and_dead_letters() {
     };
     says_no(I9, i9, |rest| rest.outboxes.push(key));
     says_no(I9, i9, |rest| rest.lag.push(("order-service", 1)));
+    says_no(I9, i9, |rest| rest.parked = 1);
     let given = || ("order-service".to_owned(), 0, 5);
     says_no(I9, i9, |rest| {
         drop(rest.seen.dead_letters.insert(given(), "unknown-order".into()))
@@ -247,6 +249,14 @@ fn i9_sees_outboxes_lag_and_dead_letters() {
     says_no(I9, i9, |rest| {
         rest.seen.poison.insert(given(), "unknown-order".into());
         rest.seen.dead_letters.insert(given(), "malformed-event".into());
+    });
+    says_no(I9, i9, |rest| {
+        rest.seen.poison.insert(given(), "unknown-order".into());
+        rest.seen.dead_letters.insert(given(), "unknown-order".into());
+        rest.seen.parked.insert(given(), ParkedState::Done);
+    });
+    says_no(I9, i9, |rest| {
+        rest.seen.parked.insert(given(), ParkedState::Discarded);
     });
 }
 

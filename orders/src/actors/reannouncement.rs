@@ -13,10 +13,10 @@ use shared::{
     actors::{essential::Essential, publisher::Publish, repository::List},
     contracts::{OrderId, OrderStatus},
     document_store::{Document, IndexValue, Order as Direction, Query},
-    environment::{Environment, Timestamp},
+    environment::Environment,
     metrics::Metrics,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::repository::announcement;
 use crate::domain::Order;
@@ -36,7 +36,7 @@ pub struct ReannouncementActor {
     after: Duration,
     metrics: Metrics,
     /// When, and how often, an order that is still open was announced again by this process.
-    announced: BTreeMap<OrderId, (Timestamp, u32)>,
+    announced: BTreeMap<OrderId, (Instant, u32)>,
     _essential: Essential,
 }
 
@@ -86,18 +86,16 @@ impl ReannouncementActor {
         let now = self.environment.now();
         self.announced
             .retain(|id, _| open.iter().any(|order| order.id == *id));
-        let overdue = |order: &Order| {
-            let (last, times) = self
-                .announced
-                .get(&order.id)
-                .copied()
-                .unwrap_or((order.created_at, 0));
-            now.since(last) >= self.after * 2u32.pow(times.min(DOUBLINGS))
+        let overdue = |order: &Order| match self.announced.get(&order.id) {
+            Some((last, times)) => last.elapsed() >= self.after * 2u32.pow((*times).min(DOUBLINGS)),
+            // One of the future is of a clock that runs ahead: it would not be overdue for too long.
+            None => order.created_at > now || now.since(order.created_at) >= self.after,
         };
         let overdue: Vec<_> = open.into_iter().filter(overdue).collect();
         for order in &overdue {
-            let (last, times) = self.announced.entry(order.id).or_insert((now, 0));
-            (*last, *times) = (now, *times + 1);
+            let begun = || (Instant::now(), 0);
+            let (last, times) = self.announced.entry(order.id).or_insert_with(begun);
+            (*last, *times) = (Instant::now(), *times + 1);
         }
         overdue
     }

@@ -8,6 +8,7 @@ use shared::{
         CancelReason, Event, OrderCancelled, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated,
     },
     event_log::Position,
+    parking::ParkedState,
 };
 use uuid::Uuid;
 
@@ -83,7 +84,8 @@ pub fn i8(rest: &AtRest) -> Result<(), Violation> {
     })
 }
 
-/// No outbox left, no lag, dead letters are exactly the poison that was put in.
+/// No outbox left, no lag, nothing parked left open; dead letters are exactly the poison that was put
+/// in, which was parked and given up, while whatever was parked behind it is handled.
 pub fn i9(rest: &AtRest) -> Result<(), Violation> {
     if let Some(key) = rest.outboxes.first() {
         let found = format!(
@@ -128,6 +130,19 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             expected,
             format!("{given:?}, because of {reason}"),
         ))
+    })?;
+    let parked = &rest.seen.parked;
+    all(poison.keys().chain(parked.keys()), |given| {
+        let right = match poison.contains_key(given) {
+            true => ParkedState::Discarded,
+            false => ParkedState::Done,
+        };
+        let state = parked.get(given);
+        if state == Some(&right) {
+            return Ok(());
+        }
+        let expected = format!("{given:?} was parked and is {}", right.as_str());
+        Err(Violation::new(Invariant::I9, expected, format!("{state:?}")))
     })
 }
 

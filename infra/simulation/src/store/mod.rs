@@ -24,8 +24,8 @@ pub use port::StorePort;
 
 /// Told of each document that a commit has changed, before anybody else can see it.
 pub trait Observer: Send + Sync {
-    /// These changed together.
-    fn committed(&self, changed: &[Changed]);
+    /// These changed together, in the database of the service with this consumer group.
+    fn committed(&self, group: &'static str, changed: &[Changed]);
 }
 
 /// A document that was written.
@@ -41,7 +41,7 @@ pub struct Changed {
 
 /// The documents of one service.
 pub struct Database {
-    name: &'static str,
+    group: &'static str,
     collections: Mutex<BTreeMap<&'static str, Collection>>,
     observer: Arc<dyn Observer>,
     /// When it is away.
@@ -67,10 +67,10 @@ impl Collection {
 }
 
 impl Database {
-    /// An empty one.
-    pub fn new(name: &'static str, observer: Arc<dyn Observer>) -> Arc<Database> {
+    /// An empty one, of the service with this consumer group.
+    pub fn new(group: &'static str, observer: Arc<dyn Observer>) -> Arc<Database> {
         Arc::new(Database {
-            name,
+            group,
             collections: Mutex::default(),
             observer,
             outage: Outage::default(),
@@ -216,7 +216,7 @@ impl Database {
             }
         }
         if !changed.is_empty() {
-            self.observer.committed(&changed);
+            self.observer.committed(self.group, &changed);
         }
         let outcome = |decision| match decision {
             Decision::Write | Decision::AlreadyWritten => Outcome::Applied,

@@ -133,7 +133,7 @@ impl DocumentStore for StorePort {
                 Fate::UnknownWrittenLater => {
                     tokio::spawn(async move {
                         pause(later).await;
-                        timeline.add(database.name, || {
+                        timeline.add(database.group, || {
                             format!("a commit of before arrives, {} documents", commit.writes.len())
                         });
                         let _ = database.commit(&commit);
