@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::Engine;
 use crate::error::{LogTail, StartError};
+use crate::instance::Proxied;
 use crate::place::Place;
 use crate::watchdog::Watchdog;
 
@@ -30,6 +31,7 @@ impl Container {
     pub(crate) fn run(
         engine: Engine,
         port: u16,
+        proxied: Option<Proxied>,
         place: &Place,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
@@ -56,8 +58,10 @@ impl Container {
             "--publish",
             &publish,
         ];
+        let second = proxied.map(|proxied| format!("127.0.0.1:{0}:{0}", proxied.port));
+        arguments.extend(second.iter().flat_map(|second| ["--publish", second]));
         let own = match engine {
-            Engine::Kafka => kafka(port),
+            Engine::Kafka => kafka(port, proxied),
             Engine::Mongo => mongo(port),
         };
         arguments.extend(own.iter().map(String::as_str));
@@ -105,15 +109,29 @@ impl Drop for Container {
     }
 }
 
-fn kafka(port: u16) -> Vec<String> {
+fn kafka(port: u16, proxied: Option<Proxied>) -> Vec<String> {
+    let (listener, advertised, protocol) = match proxied {
+        Some(Proxied { port, advertised }) => (
+            format!(",PROXIED://:{port}"),
+            format!(",PROXIED://127.0.0.1:{advertised}"),
+            ",PROXIED:PLAINTEXT",
+        ),
+        None => Default::default(),
+    };
     // Any port but the broker's is free in a container.
-    let controller = port ^ 1;
+    let taken = proxied.map(|proxied| proxied.port);
+    let controller = if taken == Some(port ^ 1) {
+        port ^ 2
+    } else {
+        port ^ 1
+    };
     let settings = [
         "PROCESS_ROLES=broker,controller".to_owned(),
         "NODE_ID=1".to_owned(),
-        format!("LISTENERS=PLAINTEXT://:{port},CONTROLLER://:{controller}"),
-        format!("ADVERTISED_LISTENERS=PLAINTEXT://127.0.0.1:{port}"),
-        "LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+        format!("LISTENERS=PLAINTEXT://:{port},CONTROLLER://:{controller}{listener}"),
+        format!("ADVERTISED_LISTENERS=PLAINTEXT://127.0.0.1:{port}{advertised}"),
+        format!("LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocol}"),
+        "INTER_BROKER_LISTENER_NAME=PLAINTEXT".to_owned(),
         "CONTROLLER_LISTENER_NAMES=CONTROLLER".to_owned(),
         format!("CONTROLLER_QUORUM_VOTERS=1@localhost:{controller}"),
         "NUM_PARTITIONS=3".to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 
-use crate::error::StartError;
+use crate::error::{MissingTool, StartError};
 use crate::mongo;
 use crate::{Engine, EngineSettings, Engines, start};
 
@@ -56,17 +56,45 @@ pub fn for_tests() -> Option<&'static Shared> {
         Outcome::There(started) => Some(&started.shared),
         Outcome::Failed(why) => panic!("the engines did not start: {why}"),
         Outcome::Absent(why) => {
-            let thread = thread::current();
-            let line = format!(
-                "SKIPPED: {}: needs Kafka and MongoDB: {why}",
-                thread.name().unwrap_or("test")
-            );
-            assert!(!in_ci(), "{line}");
-            // `cargo test` shows what a passed test has printed by `eprintln!` only when asked to.
-            say(&line);
+            skip(why);
             None
         }
     }
+}
+
+/// Engines of a test's own, with settings of its own; `None` where the test has to be skipped, as
+/// with [`for_tests`]. Addresses in the environment do not stand for them.
+///
+/// # Panics
+/// As [`for_tests`].
+pub fn started_for_tests(settings: EngineSettings) -> Option<Engines> {
+    let why = if variable("ENGINES").is_some_and(|value| value == "off") {
+        "ENGINES=off".to_owned()
+    } else {
+        match start(settings) {
+            Ok(engines) => return Some(engines),
+            Err(StartError::MissingTools(tools)) => listed(&tools),
+            Err(error) => panic!("the engines did not start: {error}"),
+        }
+    };
+    skip(&why);
+    None
+}
+
+fn skip(why: &str) {
+    let thread = thread::current();
+    let line = format!(
+        "SKIPPED: {}: needs Kafka and MongoDB: {why}",
+        thread.name().unwrap_or("test")
+    );
+    assert!(!in_ci(), "{line}");
+    // `cargo test` shows what a passed test has printed by `eprintln!` only when asked to.
+    say(&line);
+}
+
+fn listed(tools: &[MissingTool]) -> String {
+    let tools: Vec<_> = tools.iter().map(ToString::to_string).collect();
+    tools.join("; ")
 }
 
 fn begin() -> Outcome {
@@ -93,10 +121,7 @@ fn begin() -> Outcome {
         };
         match start(settings) {
             Ok(engines) => Some(engines),
-            Err(StartError::MissingTools(tools)) => {
-                let tools: Vec<_> = tools.iter().map(ToString::to_string).collect();
-                return Outcome::Absent(tools.join("; "));
-            }
+            Err(StartError::MissingTools(tools)) => return Outcome::Absent(listed(&tools)),
             Err(error) => return Outcome::Failed(error.to_string()),
         }
     };

@@ -27,12 +27,23 @@ pub(crate) enum Means {
     Docker,
 }
 
+/// A second listener of Kafka, whose clients are told another address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proxied {
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// The port that its clients are told.
+    pub(crate) advertised: u16,
+}
+
 /// One engine that was started.
 pub(crate) struct Instance {
     pub(crate) engine: Engine,
     /// The value of its environment variable.
     pub(crate) address: String,
     pub(crate) log: PathBuf,
+    /// Of Kafka: where those listen who are told the proxy's address.
+    pub(crate) behind_proxy: Option<u16>,
     port: u16,
     running: Running,
 }
@@ -49,17 +60,17 @@ enum Running {
 }
 
 impl Instance {
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is ready. The second of the ports is that of a proxy before it.
     pub(crate) fn start(
         engine: Engine,
-        wanted_port: u16,
+        (wanted_port, proxy): (u16, Option<u16>),
         means: Means,
         place: &Place,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
         let mut attempt = 1;
         loop {
-            match Self::attempt(engine, wanted_port, means, place, watchdog) {
+            match Self::attempt(engine, (wanted_port, proxy), means, place, watchdog) {
                 Err(error) if wanted_port == 0 && attempt < ATTEMPTS && error.is_port_taken() => attempt += 1,
                 outcome => return outcome,
             }
@@ -68,21 +79,28 @@ impl Instance {
 
     fn attempt(
         engine: Engine,
-        wanted_port: u16,
+        (wanted_port, proxy): (u16, Option<u16>),
         means: Means,
         place: &Place,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
         let port = ports::choose(engine, wanted_port)?;
+        let proxied = match proxy {
+            Some(advertised) => Some(Proxied {
+                port: ports::choose_other(engine, port)?,
+                advertised,
+            }),
+            None => None,
+        };
         let log = place.log(engine);
         let running = match means {
             Means::Docker => Running::Container {
-                container: Container::run(engine, port, place, watchdog)?,
+                container: Container::run(engine, port, proxied, place, watchdog)?,
                 killed: false,
             },
             Means::Process => {
                 let launch = match engine {
-                    Engine::Kafka => kafka::prepare(port, place, watchdog)?,
+                    Engine::Kafka => kafka::prepare(port, proxied, place, watchdog)?,
                     Engine::Mongo => mongo::prepare(port, place, watchdog)?,
                 };
                 let process = Some(spawn(engine, &launch, &log, watchdog)?);
@@ -97,6 +115,7 @@ impl Instance {
             engine,
             address,
             log,
+            behind_proxy: proxied.map(|proxied| proxied.port),
             port,
             running,
         };

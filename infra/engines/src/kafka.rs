@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::Engine;
 use crate::download;
 use crate::error::StartError;
+use crate::instance::Proxied;
 use crate::place::{self, Place, doing};
 use crate::ports;
 use crate::process::Launch;
@@ -58,18 +59,23 @@ pub(crate) fn is_cached() -> bool {
 }
 
 /// Fetches, configures and formats what is needed; the result runs the broker.
-pub(crate) fn prepare(port: u16, place: &Place, watchdog: &Arc<Watchdog>) -> Result<Launch, StartError> {
+pub(crate) fn prepare(
+    port: u16,
+    proxied: Option<Proxied>,
+    place: &Place,
+    watchdog: &Arc<Watchdog>,
+) -> Result<Launch, StartError> {
     let libs = download::cached(CACHED, |folder, log| fetch(folder, log, watchdog))?;
     let home = place.data(Engine::Kafka);
     let properties = home.join("server.properties");
     let controller = loop {
-        let controller = ports::choose(Engine::Kafka, 0)?;
-        if controller != port {
+        let controller = ports::choose_other(Engine::Kafka, port)?;
+        if proxied.is_none_or(|proxied| proxied.port != controller) {
             break controller;
         }
     };
-    fs::write(&properties, configuration(port, controller, &home.join("data")))
-        .map_err(doing("write", &properties))?;
+    let configuration = configuration(port, proxied, controller, &home.join("data"));
+    fs::write(&properties, configuration).map_err(doing("write", &properties))?;
     format(&libs, &home, &properties, place, watchdog)?;
     Ok(java(&libs).arg("kafka.Kafka").arg(properties))
 }
@@ -126,16 +132,24 @@ fn java(libs: &Path) -> Launch {
 ///
 /// The controller's port may change between runs on the same data: a quorum of one elects itself
 /// without being asked for.
-fn configuration(port: u16, controller: u16, data: &Path) -> String {
+fn configuration(port: u16, proxied: Option<Proxied>, controller: u16, data: &Path) -> String {
+    let (listener, advertised, protocol) = match proxied {
+        Some(Proxied { port, advertised }) => (
+            format!(",PROXIED://127.0.0.1:{port}"),
+            format!(",PROXIED://127.0.0.1:{advertised}"),
+            ",PROXIED:PLAINTEXT\ninter.broker.listener.name=PLAINTEXT",
+        ),
+        None => Default::default(),
+    };
     format!(
         "\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocol}
 log.dirs={data}
 num.partitions=3
 auto.create.topics.enable=false

@@ -34,13 +34,14 @@ mod tools;
 mod watchdog;
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 
 pub use error::{MissingTool, StartError};
-pub use for_tests::{Shared, for_tests};
+pub use for_tests::{Shared, for_tests, started_for_tests};
 
 use instance::{Instance, Means};
 use place::Place;
@@ -112,6 +113,10 @@ pub struct EngineSettings {
     pub throw_away: bool,
     /// Starts only this one of the two.
     pub only: Option<Engine>,
+    /// The port of a proxy on this machine through which some clients are to reach Kafka. They are
+    /// told the proxy's address as the broker's, or they would go round it; all others are told the
+    /// broker's own. See [`Engines::kafka_behind_proxy`].
+    pub kafka_proxy: Option<u16>,
 }
 
 impl Default for EngineSettings {
@@ -123,6 +128,7 @@ impl Default for EngineSettings {
             fresh: false,
             throw_away: false,
             only: None,
+            kafka_proxy: None,
         }
     }
 }
@@ -155,7 +161,8 @@ pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
     let begin = |engine: Engine, port| {
         let means: Means = means[engine as usize];
         let (place, watchdog) = (&place, &watchdog);
-        move || Instance::start(engine, port, means, place, watchdog)
+        let proxy = settings.kafka_proxy.filter(|_| engine == Engine::Kafka);
+        move || Instance::start(engine, (port, proxy), means, place, watchdog)
     };
     let (kafka, mongo) = thread::scope(|scope| {
         let kafka = wanted[0].map(|engine| scope.spawn(begin(engine, settings.kafka_port)));
@@ -201,6 +208,12 @@ impl Engines {
     /// If Kafka was left out by [`EngineSettings::only`].
     pub fn kafka_brokers(&self) -> &str {
         &self.instance(Engine::Kafka).address
+    }
+
+    /// Where the proxy of [`EngineSettings::kafka_proxy`] has to lead its clients.
+    pub fn kafka_behind_proxy(&self) -> Option<SocketAddr> {
+        let port = self.kafka.as_ref()?.behind_proxy?;
+        Some((Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// The connection string of the replica set.

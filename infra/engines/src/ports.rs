@@ -26,6 +26,16 @@ pub(crate) fn choose(engine: Engine, wanted: u16) -> Result<u16, StartError> {
         .ok_or(StartError::PortTaken { engine, port: 0 })
 }
 
+/// A free port that is not this one.
+pub(crate) fn choose_other(engine: Engine, taken: u16) -> Result<u16, StartError> {
+    loop {
+        let port = choose(engine, 0)?;
+        if port != taken {
+            return Ok(port);
+        }
+    }
+}
+
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
