@@ -71,7 +71,12 @@ struct RunArguments {
 #[derive(Args)]
 struct AuditArguments {
     /// Kafka's address
-    #[arg(long, env = "KAFKA_BROKERS", value_name = "HOST:PORT,…", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        hide_env_values = true
+    )]
     kafka: String,
     /// MongoDB's address: a replica set that has the databases of both services
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
@@ -127,7 +132,9 @@ fn chaos(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Report { seed, seconds } = Report::of(&settings);
-    eprintln!("chaos: seed {seed} failed; logs in target/chaos/{seed}/, again: chaos run --seed {seed} --for {seconds}s");
+    eprintln!(
+        "chaos: seed {seed} failed; logs in target/chaos/{seed}/, again: chaos run --seed {seed} --for {seconds}s"
+    );
     Ok(ExitCode::FAILURE)
 }
 
@@ -148,7 +155,9 @@ impl Report {
 /// SIGINT and SIGTERM are heard on a thread of their own, which ends with the process.
 fn stop_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (mut interrupt, mut terminate) = runtime.block_on(async {
         anyhow::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
     })?;
@@ -205,7 +214,11 @@ fn told(audit: &Audit) -> String {
         let _ = writeln!(text, "{difference}");
     }
     let summary = &audit.summary;
-    let outcomes: Vec<_> = summary.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let outcomes: Vec<_> = summary
+        .outcomes
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     let _ = writeln!(
         text,
         "{} orders ({}), {} under way, {} reservations, {} customers",
@@ -218,10 +231,18 @@ fn told(audit: &Audit) -> String {
     let _ = writeln!(
         text,
         "{} records, {} duplicates, {} of other writers, {} poison, {} dead letters, {} not read yet",
-        summary.records, summary.duplicates, summary.foreign, summary.poison, summary.dead_letters, summary.lag
+        summary.records,
+        summary.duplicates,
+        summary.foreign,
+        summary.poison,
+        summary.dead_letters,
+        summary.lag
     );
     if summary.log_cut {
-        let _ = writeln!(text, "the oldest records are gone: causes were not looked for in the log");
+        let _ = writeln!(
+            text,
+            "the oldest records are gone: causes were not looked for in the log"
+        );
     }
     let _ = write!(text, "{}", audit.differences.summary());
     let _ = match audit.differences.total() {

@@ -103,14 +103,14 @@ impl Proxy {
         let mut connections = lock(&self.shared.connections);
         connections.network = network;
         for (connection, _) in connections.open.values() {
-            connection.send_replace(network);
+            befall(connection, network);
         }
     }
 
     /// This connection alone behaves like this from now on; one that has ended does not mind.
     pub fn set_one(&self, connection: u64, network: Network) {
         if let Some((connection, _)) = lock(&self.shared.connections).open.get(&connection) {
-            connection.send_replace(network);
+            befall(connection, network);
         }
     }
 
@@ -127,6 +127,17 @@ impl Drop for Proxy {
             task.abort();
         }
     }
+}
+
+/// What broke or silenced a connection is not undone, even if the connection has not come to it yet.
+fn befall(connection: &watch::Sender<Network>, network: Network) {
+    connection.send_if_modified(|now| {
+        let final_now = matches!(now, Network::Reset | Network::HalfOpen);
+        if !final_now {
+            *now = network;
+        }
+        !final_now
+    });
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -322,7 +333,9 @@ mod tests {
     }
 
     async fn is_silent(stream: &mut TcpStream) -> bool {
-        tokio::time::timeout(SOON, stream.read(&mut [0; 1])).await.is_err()
+        tokio::time::timeout(SOON, stream.read(&mut [0; 1]))
+            .await
+            .is_err()
     }
 
     #[tokio::test]
@@ -398,6 +411,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_befalls_a_connection_for_a_moment_befalls_it_for_good() {
+        let proxy = echo().await;
+        let mut stream = connect(&proxy).await;
+        send(&mut stream, "ping").await;
+        receive(&mut stream, 4).await.unwrap();
+        proxy.set(Network::HalfOpen);
+        proxy.set(Network::Sound);
+        send(&mut stream, "ping").await;
+        assert!(is_silent(&mut stream).await);
+    }
+
+    #[tokio::test]
     async fn an_answer_is_cut_in_its_middle() {
         let proxy = echo().await;
         let mut stream = connect(&proxy).await;
@@ -406,7 +431,9 @@ mod tests {
         proxy.set(Network::CutAfter(3));
         send(&mut stream, "pong").await;
         let mut answer = Vec::new();
-        let end = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        let end = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
         assert!(end.is_err() && answer.len() <= 3, "{end:?} {answer:?}");
     }
 

@@ -199,7 +199,10 @@ fn i7_every_event_of_a_customer_is_in_the_log(
         let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, &event).or_else(|| {
             let said = event.and_then(|event| event.amount);
             (last && said.is_some_and(|said| said != row.credit_limit)).then(|| {
-                format!("its limit is {}, the last CreditLimitChanged says {said:?}", row.credit_limit)
+                format!(
+                    "its limit is {}, the last CreditLimitChanged says {said:?}",
+                    row.credit_limit
+                )
             })
         });
         found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
@@ -227,11 +230,15 @@ fn i11_replaying_gives_the_same_decisions(
             What::Release => replay.release(step),
             What::Reserve => {
                 // Within the same millisecond, and between clocks, limits may have come in any order.
-                let near = |other: &&Step| {
-                    matches!(other.what, What::Limit(_)) && apart(other.at, step.at) <= skew
-                };
-                let limits = steps[..number].iter().rev().take_while(|other| apart(other.at, step.at) <= skew);
-                let later = steps[number..].iter().take_while(|other| apart(other.at, step.at) <= skew);
+                let near =
+                    |other: &&Step| matches!(other.what, What::Limit(_)) && apart(other.at, step.at) <= skew;
+                let limits = steps[..number]
+                    .iter()
+                    .rev()
+                    .take_while(|other| apart(other.at, step.at) <= skew);
+                let later = steps[number..]
+                    .iter()
+                    .take_while(|other| apart(other.at, step.at) <= skew);
                 let limit = limits.chain(later).filter(near).map(|other| other.amount).max();
                 let limit = limit.max(replay.limit_before(step.at, skew));
                 let fault = match limit.and_then(|limit| limit.checked_sub(replay.reserved)) {
@@ -240,7 +247,10 @@ fn i11_replaying_gives_the_same_decisions(
                         "{} was reserved at {} when {available} was available; look at customers, reservations, the limits in the log",
                         step.amount, step.at
                     )),
-                    None => Some(format!("{} was reserved at {} for a customer who was not there", step.amount, step.at)),
+                    None => Some(format!(
+                        "{} was reserved at {} for a customer who was not there",
+                        step.amount, step.at
+                    )),
                 };
                 found.check(Invariant::I1, about, fault);
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
@@ -313,12 +323,20 @@ impl Replay {
         while self.past.len() > 1 && step.at.since(self.past[1].0) > window {
             self.past.pop_front();
         }
-        let known_throughout = self.past.front().is_some_and(|(since, _, _)| step.at.since(*since) > window);
+        let known_throughout = self
+            .past
+            .front()
+            .is_some_and(|(since, _, _)| step.at.since(*since) > window);
         if !known_throughout {
             // It may not have been there yet; then there was nothing available either.
             return None;
         }
-        let least = self.past.iter().map(|(_, _, available)| *available).min().flatten()?;
+        let least = self
+            .past
+            .iter()
+            .map(|(_, _, available)| *available)
+            .min()
+            .flatten()?;
         let least = least.min(self.available()?.checked_sub(self.released_at(step.at))?);
         let wrong = reason == Refusal::UnknownCustomer || least >= step.amount;
         wrong.then(|| {

@@ -131,7 +131,9 @@ impl Snapshot {
     pub async fn take(client: &Client, names: &Databases) -> mongodb::error::Result<Snapshot> {
         let mut session = client.start_session().snapshot(true).await?;
         // The first read settles the moment.
-        let customers = client.database(&names.customers).collection::<Document>("customers");
+        let customers = client
+            .database(&names.customers)
+            .collection::<Document>("customers");
         customers.find_one(doc! {}).session(&mut session).await?;
         Ok(Snapshot {
             client: client.clone(),

@@ -152,7 +152,10 @@ impl Differences {
             };
             let name = format!("{invariant:?}");
             let promise = invariant.promise();
-            format!("{name:<4}{verdict} ({} checks)  {promise}\n", self.checked(invariant))
+            format!(
+                "{name:<4}{verdict} ({} checks)  {promise}\n",
+                self.checked(invariant)
+            )
         });
         lines.collect()
     }
@@ -171,7 +174,11 @@ mod tests {
         differences.check(Invariant::I3, "order", None);
         assert_eq!((differences.iter().count(), differences.total()), (KEPT, 250));
         assert_eq!(differences.found(Invariant::I3), 0);
-        assert!(differences.summary().contains("I2  BROKEN 250 times (250 checks)"));
+        assert!(
+            differences
+                .summary()
+                .contains("I2  BROKEN 250 times (250 checks)")
+        );
         assert!(!differences.summary().contains("I5"), "not checked, not told");
     }
 }

@@ -282,7 +282,9 @@ fn merge(
     let here = format!("partition {partition}, offset {offset}");
     if seen.ours {
         let other_id = seen.event_id != id.to_string();
-        let key = announced.customer.map(|customer| customer.to_string().into_bytes());
+        let key = announced
+            .customer
+            .map(|customer| customer.to_string().into_bytes());
         let fault = if other_id {
             Some(format!("its id should be {id}; look at {here}"))
         } else if key.is_some() && key != seen.key {
@@ -299,8 +301,9 @@ fn merge(
     known.copies += 1;
     if seen.ours && known.ours {
         let (partition, offset) = known.place;
-        let fault = (known.digest != announced.digest)
-            .then(|| format!("differs from its first record at partition {partition}, offset {offset}; look at {here}"));
+        let fault = (known.digest != announced.digest).then(|| {
+            format!("differs from its first record at partition {partition}, offset {offset}; look at {here}")
+        });
         found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
     }
     1

@@ -139,7 +139,9 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
 
     let mut credit = Credit::default();
     let Audit { differences, summary } = &mut audit;
-    let counted = snapshot.customers(differences, |row, _| credit.customer(row)).await;
+    let counted = snapshot
+        .customers(differences, |row, _| credit.customer(row))
+        .await;
     counted.context("reading the customers")?;
     let mut unsent = ledger.cloned();
     let nothing = Trace::default();

@@ -98,11 +98,10 @@ async fn i9_dead_letters_are_the_poison(
             Some(reason) if *reason == letter.reason => None,
             Some(reason) => Some(format!("given up for {}, should be for {reason}", letter.reason)),
             // Right where the order does not exist; nobody can tell from the log alone.
-            None if letter.reason == "unknown-order" && !exists(client, settings, letter.order).await? => None,
-            None => Some(format!(
-                "given up for {}, but it is a good record",
-                letter.reason
-            )),
+            None if letter.reason == "unknown-order" && !exists(client, settings, letter.order).await? => {
+                None
+            }
+            None => Some(format!("given up for {}, but it is a good record", letter.reason)),
         };
         let (partition, offset) = place;
         let fault = fault.map(|fault| format!("{fault}; look at partition {partition}, offset {offset}"));

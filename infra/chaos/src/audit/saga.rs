@@ -142,11 +142,7 @@ fn i5_orders_become_final(saga: &Saga<'_>, view: &View, found: &mut Differences)
     found.check(Invariant::I5, saga.about(), look(fault, "orders"));
 }
 
-fn i6_a_final_order_has_its_reason_and_never_changes(
-    saga: &Saga<'_>,
-    view: &View,
-    found: &mut Differences,
-) {
+fn i6_a_final_order_has_its_reason_and_never_changes(saga: &Saga<'_>, view: &View, found: &mut Differences) {
     let trace = saga.trace;
     if trace.shipped.is_some() && trace.cancelled.is_some() {
         let fault = "announced as shipped and as cancelled; look at both events in the log".to_owned();
@@ -235,7 +231,8 @@ fn other(name: &str, event: &Option<Announced>, about: (Uuid, shared::money::Mon
     let (customer, amount) = about;
     let differs = event.customer.is_some_and(|said| said != customer)
         || event.amount.is_some_and(|said| said != amount);
-    differs.then(|| format!("{name} names another customer or amount than the document ({customer}, {amount})"))
+    differs
+        .then(|| format!("{name} names another customer or amount than the document ({customer}, {amount})"))
 }
 
 fn i8_events_stand_in_causal_order(saga: &Saga<'_>, found: &mut Differences) {
@@ -269,13 +266,16 @@ fn i8_events_stand_in_causal_order(saga: &Saga<'_>, found: &mut Differences) {
         if !effect.ours || !cause.ours {
             continue;
         }
-        let ((effect_partition, effect_offset), (cause_partition, cause_offset)) = (effect.place, cause.place);
+        let ((effect_partition, effect_offset), (cause_partition, cause_offset)) =
+            (effect.place, cause.place);
         let fault = if effect_partition != cause_partition {
             Some(format!(
                 "{effect_name} stands in partition {effect_partition}, {cause_name} in {cause_partition}"
             ))
         } else if effect_offset < cause_offset {
-            Some(format!("{effect_name} stands before {cause_name}: partition {effect_partition}, offsets {effect_offset} and {cause_offset}"))
+            Some(format!(
+                "{effect_name} stands before {cause_name}: partition {effect_partition}, offsets {effect_offset} and {cause_offset}"
+            ))
         } else {
             None
         };
@@ -285,7 +285,9 @@ fn i8_events_stand_in_causal_order(saga: &Saga<'_>, found: &mut Differences) {
 
 fn i9_no_outbox_is_left(saga: &Saga<'_>, view: &View, found: &mut Differences) {
     let left = |outbox: &[Pending], updated_at| !outbox.is_empty() && !view.is_recent(updated_at);
-    let of_order = saga.order.is_some_and(|order| left(&order.outbox, order.updated_at));
+    let of_order = saga
+        .order
+        .is_some_and(|order| left(&order.outbox, order.updated_at));
     let of_reservation = saga
         .reservation
         .is_some_and(|reservation| left(&reservation.outbox, reservation.updated_at));
@@ -343,9 +345,12 @@ fn cause_of_reservation(reservation: &ReservationRow, trace: &Trace) -> Option<S
         ReservationState::Void => {}
         ReservationState::Held | ReservationState::Released | ReservationState::Refused => {
             let Some(created) = &trace.created else {
-                return Some(format!("reservation {state:?}, but no OrderCreated is in the log"));
+                return Some(format!(
+                    "reservation {state:?}, but no OrderCreated is in the log"
+                ));
             };
-            if created.amount != Some(reservation.amount) || created.customer != Some(reservation.customer_id.0)
+            if created.amount != Some(reservation.amount)
+                || created.customer != Some(reservation.customer_id.0)
             {
                 return Some(format!(
                     "reservation of {} for {}, but OrderCreated says {:?} for {:?}",

@@ -96,7 +96,9 @@ fn strike_engine(world: &World, engine: Engine, fault: Fault) -> anyhow::Result<
             with(&|engines| engines.kill(engine));
             world.sleep(time);
             if let Some(engines) = &mut *lock(&world.engines) {
-                engines.restart(engine).with_context(|| format!("starting {engine} again"))?;
+                engines
+                    .restart(engine)
+                    .with_context(|| format!("starting {engine} again"))?;
             }
         }
     }
@@ -155,7 +157,9 @@ fn terminate(world: &World, service: Service, number: usize) -> anyhow::Result<(
 pub fn replace_lost(world: &World) {
     for instance in world.all() {
         // One that is being terminated is held.
-        let Ok(mut instance) = instance.try_lock() else { continue };
+        let Ok(mut instance) = instance.try_lock() else {
+            continue;
+        };
         if let Some(status) = instance.lost() {
             world.unexpected(format!("{} ended by itself: {status}", instance.name));
             if let Err(error) = instance.start() {
@@ -167,7 +171,10 @@ pub fn replace_lost(world: &World) {
         && let Some(engines) = &mut *engines
         && let Some(engine) = engines.lost()
     {
-        world.unexpected(format!("{engine} ended by itself; look at {}", engines.log(engine).display()));
+        world.unexpected(format!(
+            "{engine} ended by itself; look at {}",
+            engines.log(engine).display()
+        ));
         if let Err(error) = engines.restart(engine) {
             world.unexpected(error.to_string());
         }

@@ -107,7 +107,9 @@ impl<'a> Worker<'a> {
         lock(&self.world.ledger).insert(id, sent);
         let body = json!({ "id": id, "customerId": customer, "amount": amount });
         let Some((status, answer)) = self.persist("order", id, |worker, url| {
-            worker.client.post(&format!("{url}/api/orders"), &body, &worker.world.secret)
+            worker
+                .client
+                .post(&format!("{url}/api/orders"), &body, &worker.world.secret)
         }) else {
             return;
         };
@@ -121,7 +123,11 @@ impl<'a> Worker<'a> {
                 self.recent.pop_front();
             }
         } else {
-            self.wrong("an order should be answered 201 with its id", id, (status, answer));
+            self.wrong(
+                "an order should be answered 201 with its id",
+                id,
+                (status, answer),
+            );
         }
     }
 
@@ -136,7 +142,11 @@ impl<'a> Worker<'a> {
         };
         count(&self.world.counts.repeated);
         if status != 201 || answer["id"] != json!(known.id) {
-            self.wrong("a repeated order should be answered as the first", known.id, (status, answer));
+            self.wrong(
+                "a repeated order should be answered as the first",
+                known.id,
+                (status, answer),
+            );
         } else {
             self.saw(known.id, &answer);
         }
@@ -148,18 +158,28 @@ impl<'a> Worker<'a> {
         let mut body = known.body.clone();
         body["amount"] = json!("99999.5");
         let answer = self.persist("contradiction", known.id, |worker, url| {
-            worker.client.post(&format!("{url}/api/orders"), &body, &worker.world.secret)
+            worker
+                .client
+                .post(&format!("{url}/api/orders"), &body, &worker.world.secret)
         });
         match answer {
             None | Some((409, _)) => {}
-            Some(answer) => self.wrong("another order under the same id should be answered 409", known.id, answer),
+            Some(answer) => self.wrong(
+                "another order under the same id should be answered 409",
+                known.id,
+                answer,
+            ),
         }
     }
 
     fn cancel(&mut self) {
         // Mostly a fresh one, so that some cancellations overtake the validation.
         let fresh = self.random.bool();
-        let known = if fresh { self.recent.back().cloned() } else { self.some() };
+        let known = if fresh {
+            self.recent.back().cloned()
+        } else {
+            self.some()
+        };
         let Some(known) = known else { return };
         let answer = self.persist("cancellation", known.id, |worker, url| {
             let url = format!("{url}/api/orders/{}/cancel", known.id);
@@ -198,7 +218,9 @@ impl<'a> Worker<'a> {
         let limit = (reserved + self.random.f64() * 1200.0 - 300.0).max(0.0).round();
         self.limits.remove(&customer);
         let set = self.persist_at(Service::Customers, "limit", customer, |worker, url| {
-            worker.client.put(&format!("{url}{path}/credit-limit"), &json!(limit))
+            worker
+                .client
+                .put(&format!("{url}{path}/credit-limit"), &json!(limit))
         });
         match set {
             None => {}
@@ -219,8 +241,13 @@ impl<'a> Worker<'a> {
             None => {}
             Some((200, answer)) => self.saw(known.id, &answer),
             Some((status, answer)) => {
-                let fault = format!("was acknowledged, is read as {status}: {answer}; look at the logs of orders");
-                lock(&self.world.differences).check(Invariant::I12, format_args!("order {}", known.id), Some(fault));
+                let fault =
+                    format!("was acknowledged, is read as {status}: {answer}; look at the logs of orders");
+                lock(&self.world.differences).check(
+                    Invariant::I12,
+                    format_args!("order {}", known.id),
+                    Some(fault),
+                );
             }
         }
     }
@@ -229,13 +256,31 @@ impl<'a> Worker<'a> {
     fn be_rude(&mut self) {
         let id = self.id();
         let (service, path, body) = match self.random.u32(..4) {
-            0 => (Service::Customers, "/api/customers".to_owned(), json!({ "id": id, "name": FORGED, "creditLimit": -1 })),
-            1 => (Service::Orders, "/api/orders".to_owned(), json!({ "id": FORGED, "customerId": 7, "amount": "NaN" })),
-            2 => (Service::Orders, format!("/api/orders/%0d%0aforged-line{id}/cancel"), json!({})),
-            _ => (Service::Orders, "/api/orders?wait=forever%0aforged-line".to_owned(), json!({ "amount": "1e999" })),
+            0 => (
+                Service::Customers,
+                "/api/customers".to_owned(),
+                json!({ "id": id, "name": FORGED, "creditLimit": -1 }),
+            ),
+            1 => (
+                Service::Orders,
+                "/api/orders".to_owned(),
+                json!({ "id": FORGED, "customerId": 7, "amount": "NaN" }),
+            ),
+            2 => (
+                Service::Orders,
+                format!("/api/orders/%0d%0aforged-line{id}/cancel"),
+                json!({}),
+            ),
+            _ => (
+                Service::Orders,
+                "/api/orders?wait=forever%0aforged-line".to_owned(),
+                json!({ "amount": "1e999" }),
+            ),
         };
         let answer = self.persist_at(service, "rude request", id, |worker, url| {
-            worker.client.post(&format!("{url}{path}"), &body, &worker.world.secret)
+            worker
+                .client
+                .post(&format!("{url}{path}"), &body, &worker.world.secret)
         });
         if let Some((status, answer)) = answer
             && !(400..500).contains(&status)
@@ -253,9 +298,9 @@ impl<'a> Worker<'a> {
             return;
         };
         let fault = match (&known.end, &now) {
-            (Some(before), now) if now.as_ref() != Some(before) => {
-                Some(format!("was read as {before:?}, now as {answer}; look at the logs of orders"))
-            }
+            (Some(before), now) if now.as_ref() != Some(before) => Some(format!(
+                "was read as {before:?}, now as {answer}; look at the logs of orders"
+            )),
             _ => None,
         };
         known.end = known.end.take().or(now);
@@ -317,7 +362,9 @@ impl<'a> Worker<'a> {
                 Err(_) => count(&world.counts.broken),
             }
             if world.give_up.load(Ordering::Relaxed) {
-                world.unexpected(format!("the {what} of {about} was not answered long after the last fault"));
+                world.unexpected(format!(
+                    "the {what} of {about} was not answered long after the last fault"
+                ));
                 return None;
             }
             let pause = self.random.u64(RETRY);
@@ -328,6 +375,7 @@ impl<'a> Worker<'a> {
     }
 
     fn wrong(&self, what: &str, about: Uuid, (status, answer): Answer) {
-        self.world.unexpected(format!("{what}, not {status} {answer} ({about})"));
+        self.world
+            .unexpected(format!("{what}, not {status} {answer} ({about})"));
     }
 }

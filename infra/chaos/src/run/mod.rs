@@ -75,7 +75,12 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
     let planned = schedule(settings.seed, settings.length);
     let lines: String = planned.iter().map(|one| format!("{one}\n")).collect();
     std::fs::write(folder.join("schedule.txt"), lines)?;
-    eprintln!("chaos: seed {}, {} faults; logs in {}", settings.seed, planned.len(), folder.display());
+    eprintln!(
+        "chaos: seed {}, {} faults; logs in {}",
+        settings.seed,
+        planned.len(),
+        folder.display()
+    );
 
     let engines = engines::start(EngineSettings {
         name: format!("chaos-{}", settings.seed),
@@ -86,7 +91,10 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let (kafka, mongo) = (engines.kafka_brokers().to_owned(), engines.mongodb_uri().to_owned());
+    let (kafka, mongo) = (
+        engines.kafka_brokers().to_owned(),
+        engines.mongodb_uri().to_owned(),
+    );
     let (engine_folder, engine_logs) = (
         engines.folder().to_owned(),
         Engine::ALL.map(|engine| engines.log(engine).to_owned()),
@@ -147,11 +155,18 @@ fn prepare(
     let probed = watch::customer(&mut random);
     let world = World::new(settings.seed, instances, engines, (customers, probed), stop);
     if !faults::wait_until_ready(&world) {
-        bail!("the services did not become ready; look at {}", launch.logs.display());
+        bail!(
+            "the services did not become ready; look at {}",
+            launch.logs.display()
+        );
     }
     let client = Client::new();
     let url = format!("{}/api/customers", world.instance(Service::Customers, 0).url);
-    let limits = world.customers.iter().map(|id| (*id, 500)).chain([(world.probed, 1_000_000)]);
+    let limits = world
+        .customers
+        .iter()
+        .map(|id| (*id, 500))
+        .chain([(world.probed, 1_000_000)]);
     for (number, (id, limit)) in limits.enumerate() {
         let name = format!("Customer {number}");
         let new = json!({ "id": id, "name": name, "creditLimit": limit });
@@ -230,7 +245,14 @@ fn storm(
     watch::i13_no_session_is_left(fresh.1, runtime.block_on(watch::sessions(&mongo)), found);
     watch::i14_logs_are_clean(folder, &world.secret, found)?;
     found.extend(lock(&world.differences).clone());
-    Ok(Report::new(settings, world, struck, &lock(&probes), settled_after, audit))
+    Ok(Report::new(
+        settings,
+        world,
+        struck,
+        &lock(&probes),
+        settled_after,
+        audit,
+    ))
 }
 
 /// The system is quiet: nothing may be under way, and there is one clock.

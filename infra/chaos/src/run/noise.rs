@@ -84,11 +84,23 @@ fn poison(random: &mut fastrand::Rng, topic: &str) -> Record {
         0 => Some(b"no JSON at all\r\nforged-line \x1b[31m".to_vec()),
         1 => None,
         2 => Some(b"{\"name\":\"OrderCreated\"}".to_vec()),
-        3 => event("OrderCreated", serde_json::json!({ "id": order, "customerId": customer, "amount": -1 })),
-        4 => event("OrderCreated", serde_json::json!({ "id": "forged-line\r\n", "amount": "1e999" })),
-        5 => event("OrderValidated", serde_json::json!({ "orderId": 7, "isValid": "perhaps" })),
+        3 => event(
+            "OrderCreated",
+            serde_json::json!({ "id": order, "customerId": customer, "amount": -1 }),
+        ),
+        4 => event(
+            "OrderCreated",
+            serde_json::json!({ "id": "forged-line\r\n", "amount": "1e999" }),
+        ),
+        5 => event(
+            "OrderValidated",
+            serde_json::json!({ "orderId": 7, "isValid": "perhaps" }),
+        ),
         6 => event("OrderCancelled", serde_json::json!({ "id": order })),
-        _ => event("OrderPainted\u{1b}[31m\r\nforged-line", serde_json::json!({ "id": order })),
+        _ => event(
+            "OrderPainted\u{1b}[31m\r\nforged-line",
+            serde_json::json!({ "id": order }),
+        ),
     };
     Record {
         topic: topic.to_owned(),

@@ -70,7 +70,9 @@ impl Report {
         ];
         let unexpected = lock(&world.unexpected).clone();
         let Audit { differences, summary } = audit;
-        let never = longest_recovery.as_ref().is_some_and(|(seconds, _)| seconds.is_infinite());
+        let never = longest_recovery
+            .as_ref()
+            .is_some_and(|(seconds, _)| seconds.is_infinite());
         Report {
             seed: settings.seed,
             seconds: settings.length.as_secs(),
@@ -114,10 +116,18 @@ impl fmt::Display for Report {
             ..
         } = &self.summary;
         writeln!(f, "seed       {}, {} s", self.seed, self.seconds)?;
-        writeln!(f, "faults     {}, {}", self.faults.values().sum::<u64>(), listed(&self.faults))?;
+        writeln!(
+            f,
+            "faults     {}, {}",
+            self.faults.values().sum::<u64>(),
+            listed(&self.faults)
+        )?;
         writeln!(f, "sagas      {orders}: {}", listed(outcomes))?;
         writeln!(f, "clients    {}", listed(&self.clients))?;
-        writeln!(f, "log        {records} records, {duplicates} duplicates absorbed, {poison} poison, {dead_letters} dead letters")?;
+        writeln!(
+            f,
+            "log        {records} records, {duplicates} duplicates absorbed, {poison} poison, {dead_letters} dead letters"
+        )?;
         match &self.longest_recovery {
             Some((seconds, fault)) => writeln!(
                 f,
@@ -127,23 +137,36 @@ impl fmt::Display for Report {
             None => writeln!(f, "recovery   no fault stood alone")?,
         }
         if let Some((seconds, from)) = self.longest_outage {
-            writeln!(f, "outage     {seconds:.1} s at most, from {from:.1} s on, with all faults in it")?;
+            writeln!(
+                f,
+                "outage     {seconds:.1} s at most, from {from:.1} s on, with all faults in it"
+            )?;
         }
         match self.settled_after {
             Some(seconds) => writeln!(f, "settled    {seconds:.1} s after the last fault")?,
             None => writeln!(f, "settled    never")?,
         }
         write!(f, "{}", self.differences.summary())?;
-        for invariant in Invariant::ALL.into_iter().filter(|one| self.differences.checked(*one) == 0) {
+        for invariant in Invariant::ALL
+            .into_iter()
+            .filter(|one| self.differences.checked(*one) == 0)
+        {
             writeln!(f, "{invariant:?} was not checked: {}", invariant.promise())?;
         }
-        self.differences.iter().try_for_each(|difference| writeln!(f, "! {difference}"))?;
-        self.unexpected.iter().try_for_each(|what| writeln!(f, "! unexpected: {what}"))?;
+        self.differences
+            .iter()
+            .try_for_each(|difference| writeln!(f, "! {difference}"))?;
+        self.unexpected
+            .iter()
+            .try_for_each(|what| writeln!(f, "! unexpected: {what}"))?;
         writeln!(f, "{}", if self.good { "all holds" } else { "NOT all holds" })
     }
 }
 
 fn listed<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
-    let parts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let parts: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     parts.join(", ")
 }

@@ -106,7 +106,12 @@ pub struct Planned {
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, time) = (self.at.as_secs_f64(), self.fault.lasts().as_secs_f64());
-        write!(f, "{at:7.1} s  {} {} for {time:.1} s", self.fault.kind(), self.target)
+        write!(
+            f,
+            "{at:7.1} s  {} {} for {time:.1} s",
+            self.fault.kind(),
+            self.target
+        )
     }
 }
 
@@ -122,9 +127,11 @@ pub fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
             random.shuffle(&mut deck);
         }
         // The next of the deck whose target is not in trouble already.
-        let free = deck
-            .iter()
-            .position(|(target, _)| planned.iter().all(|other| other.target != *target || is_over(other, at)));
+        let free = deck.iter().position(|(target, _)| {
+            planned
+                .iter()
+                .all(|other| other.target != *target || is_over(other, at))
+        });
         if let Some(free) = free {
             let (target, kind) = deck.remove(free);
             let fault = kind(&mut random);

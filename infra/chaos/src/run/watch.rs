@@ -83,8 +83,12 @@ pub fn longest_recovery(struck: &[Struck], probes: &[(f64, f64)]) -> Option<(f64
         after.map(|(_, to)| *to).fold(f64::INFINITY, f64::min)
     };
     let undisturbed = |fault: &Struck, until: f64| {
-        let others = struck.iter().filter(|other| other.from != fault.from || other.target != fault.target);
-        others.into_iter().all(|other| other.until <= fault.from || other.from >= until)
+        let others = struck
+            .iter()
+            .filter(|other| other.from != fault.from || other.target != fault.target);
+        others
+            .into_iter()
+            .all(|other| other.until <= fault.from || other.from >= until)
     };
     struck
         .iter()
@@ -108,8 +112,11 @@ pub async fn left(mongo: &Mongo) -> Option<(u64, u64)> {
         let orders = mongo.database("orders").collection::<Document>("orders");
         let open = orders.count_documents(doc! { "status": 0 }).await.ok()?;
         let mut waiting = 0;
-        for (database, collection) in [("orders", "orders"), ("customers", "customers"), ("customers", "reservations")]
-        {
+        for (database, collection) in [
+            ("orders", "orders"),
+            ("customers", "customers"),
+            ("customers", "reservations"),
+        ] {
             let documents = mongo.database(database).collection::<Document>(collection);
             waiting += documents
                 .count_documents(doc! { "outbox._id": { "$exists": true } })
@@ -139,7 +146,11 @@ pub fn held(world: &World) -> BTreeMap<String, Held> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
+            line.trim_start_matches(':')
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
         };
         Some(Held {
             memory: number("VmRSS")?,
@@ -161,17 +172,25 @@ pub fn i13_everything_is_given_back(world: &World, fresh: &BTreeMap<String, Held
     for (name, now) in held(world) {
         let Some(before) = fresh.get(&name) else { continue };
         let mut check = |what: &str, before: u64, now: u64, more: u64| {
-            let fault = (now > before + more)
-                .then(|| format!("holds {now} {what}, held {before} when it was fresh; at most {more} more are good"));
+            let fault = (now > before + more).then(|| {
+                format!("holds {now} {what}, held {before} when it was fresh; at most {more} more are good")
+            });
             found.check(Invariant::I13, format_args!("process {name}"), fault);
         };
         check("KiB of memory", before.memory, now.memory, MORE_MEMORY);
         check("file handles", before.handles, now.handles, MORE_HANDLES);
         check("threads", before.threads, now.threads, MORE_THREADS);
-        let url = world.all().map(lock).find(|one| one.name == name).map(|one| one.url.clone());
+        let url = world
+            .all()
+            .map(lock)
+            .find(|one| one.name == name)
+            .map(|one| one.url.clone());
         let metrics = url.and_then(|url| client.text(&format!("{url}/metrics")).ok());
-        let in_flight = metrics.as_deref().and_then(|text| metric(text, "consumer_in_flight"));
-        let fault = (in_flight != Some(0.0)).then(|| format!("consumer_in_flight is {in_flight:?}, should be 0"));
+        let in_flight = metrics
+            .as_deref()
+            .and_then(|text| metric(text, "consumer_in_flight"));
+        let fault =
+            (in_flight != Some(0.0)).then(|| format!("consumer_in_flight is {in_flight:?}, should be 0"));
         found.check(Invariant::I13, format_args!("process {name}"), fault);
     }
 }
@@ -183,7 +202,11 @@ fn metric(text: &str, name: &str) -> Option<f64> {
 
 /// Connections and open transactions of MongoDB.
 pub async fn sessions(mongo: &Mongo) -> Option<(i64, i64)> {
-    let status = mongo.database("admin").run_command(doc! { "serverStatus": 1 }).await.ok()?;
+    let status = mongo
+        .database("admin")
+        .run_command(doc! { "serverStatus": 1 })
+        .await
+        .ok()?;
     let number = |document: &Document, name: &str| {
         let value = document.get(name)?;
         value.as_i64().or_else(|| value.as_i32().map(i64::from))
@@ -197,7 +220,9 @@ pub async fn sessions(mongo: &Mongo) -> Option<(i64, i64)> {
 pub fn i13_no_session_is_left(fresh: Option<(i64, i64)>, now: Option<(i64, i64)>, found: &mut Differences) {
     let fault = match (fresh, now) {
         (Some((before, _)), Some((connections, 0))) if connections <= before + MORE_CONNECTIONS => None,
-        other => Some(format!("connections and open transactions, fresh and now: {other:?}")),
+        other => Some(format!(
+            "connections and open transactions, fresh and now: {other:?}"
+        )),
     };
     found.check(Invariant::I13, "MongoDB", fault);
 }
@@ -286,6 +311,9 @@ mod tests {
         for line in ["say chaos-secret-1", "a\u{1b}[31m", "forged-line", "a\rb"] {
             assert!(unclean(line.as_bytes(), "chaos-secret-1").is_some(), "{line:?}");
         }
-        assert_eq!(unclean(b"2026 INFO forged-line is quoted", "chaos-secret-1"), None);
+        assert_eq!(
+            unclean(b"2026 INFO forged-line is quoted", "chaos-secret-1"),
+            None
+        );
     }
 }
