@@ -272,6 +272,11 @@ impl Bench {
                 }
             });
         }
+        self.wait_until_clean();
+    }
+
+    /// Waits until the audit finds no difference.
+    pub fn wait_until_clean(&self) {
         eventually("nothing is left that does not fit together", FINAL_WITHIN, || {
             let Audit { differences, summary } = self.audit();
             let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();
