@@ -200,7 +200,10 @@ async fn serve(mut client: TcpStream, shared: &Shared, network: watch::Receiver<
         End::Closed => {}
         End::Broken => break_off(&client),
         // Takes what comes, says nothing, until the client has had enough.
-        End::Silent => while client.read(&mut [0; CHUNK]).await.is_ok_and(|read| read > 0) {},
+        End::Silent => {
+            let mut nowhere = vec![0; CHUNK];
+            while client.read(&mut nowhere).await.is_ok_and(|read| read > 0) {}
+        }
     }
 }
 

@@ -143,7 +143,7 @@ pub fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
             planned.push(Planned { at, target, fault });
         }
         at += Duration::from_secs_f64(between(&mut random, GAP));
-        if free.is_some() && planned.len() % BETWEEN_CALMS == 0 {
+        if free.is_some() && planned.len().is_multiple_of(BETWEEN_CALMS) {
             let over = planned.iter().map(|one| one.at + one.fault.lasts()).max();
             at = at.max(over.unwrap_or_default()) + CALM;
         }
