@@ -35,6 +35,7 @@ impl Service for Customers {
     const NAME: &'static str = NAME;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32001",
+        admin_addr: "127.0.0.1:32011",
         group: "customer-service",
         database: "customers",
     };

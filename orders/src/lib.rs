@@ -36,6 +36,7 @@ impl Service for Orders {
     const NAME: &'static str = NAME;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32002",
+        admin_addr: "127.0.0.1:32012",
         group: "order-service",
         database: "orders",
     };

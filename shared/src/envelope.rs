@@ -13,6 +13,7 @@ use crate::{
     environment::Timestamp,
     event_log::{ConsumedRecord, Header, Position, Record},
     json::{FieldError, Fields, Malformed, Text},
+    mutants::{self, Mutant},
 };
 
 /// What connects an event to what it came from.
@@ -117,7 +118,8 @@ impl OutboxEvent {
         header("content-type", "application/json".into());
         Record {
             topic: topic.to_owned(),
-            key: Some(self.customer_id.to_string().into_bytes()),
+            key: (!mutants::is_active(Mutant::UnkeyedRecords))
+                .then(|| self.customer_id.to_string().into_bytes()),
             value: Some(serde_json::to_vec(&value).expect("two strings are always JSON")),
             headers,
         }

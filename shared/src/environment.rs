@@ -23,6 +23,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// This long after.
+    pub fn after(self, pause: Duration) -> Timestamp {
+        let millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(millis))
+    }
+
     /// Reads RFC 3339.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -65,9 +71,13 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone)]
 pub struct Environment(Arc<dyn Source>);
 
-trait Source: Send + Sync {
+/// Where an [`Environment`] has it from.
+pub trait Source: Send + Sync + 'static {
+    /// The wall clock.
     fn now(&self) -> Timestamp;
+    /// A UUID of version 7.
     fn new_id(&self) -> Uuid;
+    /// From zero to below one.
     fn chance(&self) -> f64;
 }
 
@@ -83,6 +93,11 @@ impl Environment {
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             begin: tokio::time::Instant::now(),
         }))
+    }
+
+    /// Another source: a simulation's, whose clocks differ and jump.
+    pub fn of(source: impl Source) -> Environment {
+        Environment(Arc::new(source))
     }
 
     /// The wall clock.

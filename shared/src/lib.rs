@@ -10,10 +10,13 @@
 //! | [`envelope`] | an event between its outbox and the log |
 //! | [`event_log`], [`document_store`] | the two ports, each with an adapter for a real engine and an embedded one |
 //! | [`embedded`] | what the embedded adapters stand on: group commits over one file |
+//! | [`parking`] | what becomes of a record that cannot be handled |
 //! | [`actors`] | consumer, repository (the group commit), publisher |
 //! | [`http`] | problems, bodies, paging, waiting, health |
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
 //! | [`service`], [`program`] | a service from start to stop, and the program around it |
+//! | [`operator`] | what the program asks a running service |
+//! | [`mutants`] | faults to build in, which tests have to find |
 //!
 //! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
 //! a rebalance waits for anything; no timer stands between a command and its commit.
@@ -26,12 +29,15 @@ pub mod envelope;
 pub mod event_log;
 pub mod document_store;
 pub mod embedded;
+pub mod parking;
 pub mod actors;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod settings;
 pub mod service;
+pub mod operator;
 pub mod program;
+pub mod mutants;
 #[cfg(feature = "testing")]
 pub mod testing;

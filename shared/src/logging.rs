@@ -65,6 +65,9 @@ const LIBRARIES: &[&str] = &[
     "rustls",
 ];
 
+/// The longest message or field of a line, in bytes: a record may call its event anything, in a megabyte.
+const LONGEST: usize = 4000;
+
 fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<()> {
     let level = record.level();
     write!(out, "{now} {level:<5} ")?;
@@ -92,7 +95,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
             let number = value.to_i64().map(serde_json::Value::from);
             self.0.insert(
                 key.to_string(),
-                number.unwrap_or_else(|| value.to_string().into()),
+                number.unwrap_or_else(|| shortened(&value.to_string()).into()),
             );
             Ok(())
         }
@@ -106,7 +109,7 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     fields.0.insert("actor".into(), record.target().into());
     fields
         .0
-        .insert("message".into(), record.args().to_string().into());
+        .insert("message".into(), shortened(&record.args().to_string()).into());
     record
         .key_values()
         .visit(&mut fields)
@@ -114,28 +117,57 @@ fn json(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     writeln!(out, "{}", serde_json::Value::Object(fields.0))
 }
 
-/// Shows control characters instead of printing them.
-struct Escaped<T>(T);
+/// The begin of a text that is too long, and a sign that there was more.
+fn shortened(text: &str) -> String {
+    match cut(text, LONGEST) {
+        begin if begin.len() < text.len() => format!("{begin}…"),
+        whole => whole.to_owned(),
+    }
+}
+
+/// As much of a text as fits, in whole characters.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Shows control characters instead of printing them, and no more than [`LONGEST`] bytes.
+pub(crate) struct Escaped<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        struct Escape<'a, 'b> {
+            to: &'a mut fmt::Formatter<'b>,
+            left: usize,
+        }
         impl fmt::Write for Escape<'_, '_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
-                for part in text.split_inclusive(char::is_control) {
+                if self.left == 0 {
+                    return Ok(());
+                }
+                let begin = cut(text, self.left);
+                for part in begin.split_inclusive(char::is_control) {
                     match part.chars().next_back() {
                         Some(last) if last.is_control() => {
-                            self.0.write_str(&part[..part.len() - last.len_utf8()])?;
-                            write!(self.0, "{}", last.escape_default())?;
+                            self.to.write_str(&part[..part.len() - last.len_utf8()])?;
+                            write!(self.to, "{}", last.escape_default())?;
                         }
-                        _ => self.0.write_str(part)?,
+                        _ => self.to.write_str(part)?,
                     }
+                }
+                self.left -= begin.len();
+                if begin.len() < text.len() {
+                    self.left = 0;
+                    self.to.write_str("…")?;
                 }
                 Ok(())
             }
         }
         use fmt::Write;
-        write!(Escape(f), "{}", self.0)
+        write!(Escape { to: f, left: LONGEST }, "{}", self.0)
     }
 }
 
@@ -235,5 +267,14 @@ mod tests {
             Escaped("a\nb\u{1b}[31m\u{7f}é").to_string(),
             "a\\nb\\u{1b}[31m\\u{7f}é"
         );
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut() {
+        let long = format!("{}é", "x".repeat(LONGEST - 1));
+        let cut = format!("{}…", "x".repeat(LONGEST - 1));
+        assert_eq!(Escaped(&long).to_string(), cut);
+        assert_eq!(shortened(&long), cut);
+        assert_eq!(shortened("short"), "short");
     }
 }

@@ -1,11 +1,15 @@
 //! What a service counts, for Prometheus.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::MetricFamily,
 };
+
+use crate::event_log::Consumer;
 
 /// The counters of one service. Cheap to clone; all clones count together.
 #[derive(Clone)]
@@ -21,6 +25,10 @@ struct Counters {
     consumed: IntCounterVec,
     skipped: IntCounterVec,
     dead_letters: IntCounterVec,
+    parked: IntCounterVec,
+    parked_open: IntGaugeVec,
+    replayed: IntCounterVec,
+    reannounced: IntCounter,
     in_flight: IntGauge,
     requests: HistogramVec,
 }
@@ -79,6 +87,40 @@ impl Metrics {
                     &["reason"],
                 ),
             ),
+            parked: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "records_parked_total",
+                        "Records parked, by why; `behind`: behind another",
+                    ),
+                    &["reason"],
+                ),
+            ),
+            parked_open: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "parked_records",
+                        "Parked records of this instance's partitions that are not handled yet",
+                    ),
+                    &["state"],
+                ),
+            ),
+            replayed: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "records_replayed_total",
+                        "Parked records tried again, by what they then were",
+                    ),
+                    &["state"],
+                ),
+            ),
+            reannounced: register(
+                &registry,
+                IntCounter::new("orders_reannounced_total", "Open documents announced again"),
+            ),
             in_flight: register(
                 &registry,
                 IntGauge::new(
@@ -127,13 +169,44 @@ impl Metrics {
     }
 
     /// A record went to the dead letters.
-    pub fn dead_letter(&self, reason: &'static str) {
+    pub fn dead_letter(&self, reason: &str) {
         self.0.dead_letters.with_label_values(&[reason]).inc();
+    }
+
+    /// A record is being parked.
+    pub fn parked(&self, reason: &str) {
+        self.0.parked.with_label_values(&[reason]).inc();
+    }
+
+    /// So many parked records are open, by state.
+    pub fn parked_open(&self, open: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (state, records) in open {
+            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            self.0.parked_open.with_label_values(&[state]).set(records);
+        }
+    }
+
+    /// A parked record was tried again, and is in this state now.
+    pub fn replayed(&self, state: &str) {
+        self.0.replayed.with_label_values(&[state]).inc();
+    }
+
+    /// Documents were announced again because nobody had answered.
+    pub fn reannounced(&self, documents: usize) {
+        self.0.reannounced.inc_by(documents as u64);
     }
 
     /// So many records are being handled.
     pub fn in_flight(&self, records: usize) {
         self.0.in_flight.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how far behind this consumer's group is in its partitions, as it stands whenever the
+    /// metrics are read.
+    pub fn show_lag(&self, consumer: &Arc<dyn Consumer>) {
+        if let Err(error) = self.0.registry.register(Box::new(Lags::of(consumer))) {
+            log::error!(target: "Service", "the lag cannot be shown: {error}");
+        }
     }
 
     /// A request is answered.
@@ -151,5 +224,106 @@ impl Metrics {
             log::error!(target: "Service", "metrics cannot be written: {error}");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// The lag of a consumer, asked for when the metrics are read.
+struct Lags {
+    /// Not an owner: a consumer that was let go of must not live on here.
+    consumer: Weak<dyn Consumer>,
+    records: IntGaugeVec,
+    seconds: GaugeVec,
+}
+
+impl Lags {
+    fn of(consumer: &Arc<dyn Consumer>) -> Lags {
+        let labels = &["topic", "partition"];
+        let records = Opts::new(
+            "consumer_lag_records",
+            "Records of a partition in our hands that are not done",
+        );
+        let seconds = Opts::new(
+            "consumer_lag_seconds",
+            "Age of the oldest record that was delivered and is not done; 0 where there is none",
+        );
+        let valid = "a metric whose name is fixed is valid";
+        Lags {
+            consumer: Arc::downgrade(consumer),
+            records: IntGaugeVec::new(records, labels).expect(valid),
+            seconds: GaugeVec::new(seconds, labels).expect(valid),
+        }
+    }
+}
+
+impl Collector for Lags {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.records.desc(), self.seconds.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Partitions that went to others must not stay with their last value.
+        self.records.reset();
+        self.seconds.reset();
+        for lag in self.consumer.upgrade().iter().flat_map(|consumer| consumer.lag()) {
+            let labels = [&*lag.topic, &lag.partition.to_string()];
+            let records = i64::try_from(lag.records).unwrap_or(i64::MAX);
+            self.records.with_label_values(&labels).set(records);
+            let oldest = lag.oldest.unwrap_or_default();
+            self.seconds.with_label_values(&labels).set(oldest.as_secs_f64());
+        }
+        [self.records.collect(), self.seconds.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::event_log::{Assignment, Lag, LogError, Offset};
+
+    struct Behind;
+
+    impl Consumer for Behind {
+        fn store(&self, _: &Assignment, _: Offset) {}
+        fn pause(&self) {}
+        fn resume(&self) {}
+        fn check(&self) -> Result<(), LogError> {
+            Ok(())
+        }
+        fn lag(&self) -> Vec<Lag> {
+            let lag = |partition, records, oldest| Lag {
+                topic: "t".into(),
+                partition,
+                records,
+                oldest,
+            };
+            vec![lag(0, 7, Some(Duration::from_millis(1500))), lag(1, 0, None)]
+        }
+        fn close(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[test]
+    fn the_lag_is_shown_as_long_as_its_consumer_lives() {
+        let (metrics, consumer): (_, Arc<dyn Consumer>) = (Metrics::new("test"), Arc::new(Behind));
+        metrics.show_lag(&consumer);
+        let text = metrics.text();
+        for line in [
+            "consumer_lag_records{partition=\"0\",topic=\"t\",service=\"test\"} 7",
+            "consumer_lag_records{partition=\"1\",topic=\"t\",service=\"test\"} 0",
+            "consumer_lag_seconds{partition=\"0\",topic=\"t\",service=\"test\"} 1.5",
+            "consumer_lag_seconds{partition=\"1\",topic=\"t\",service=\"test\"} 0",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is missing:\n{text}"
+            );
+        }
+        drop(consumer);
+        assert!(!metrics.text().contains("consumer_lag_records{"));
     }
 }

@@ -4,7 +4,7 @@
 //! the service cannot do without (a supervisor starts it anew); 75 told to stop, but not all was
 //! finished in time.
 
-use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -13,12 +13,10 @@ use crate::{
     environment::Environment,
     event_log::kafka::{KafkaLog, KafkaSettings},
     logging,
+    operator::{self, Parked},
     service::{Ports, Running, Service, start},
     settings::{Arguments, Check, EngineSettings, ServiceSettings, SettingError},
 };
-
-/// How long the health check of a container may take.
-const HEALTH_WITHIN: Duration = Duration::from_secs(4);
 
 #[derive(Parser)]
 struct Program {
@@ -32,6 +30,8 @@ struct Program {
 enum Command {
     /// Ask the service that runs at HTTP_ADDR whether it is ready; exit code 0 if so
     Health,
+    /// See and settle records that could not be handled, at the service that runs at ADMIN_ADDR
+    Parked(Parked),
 }
 
 /// Runs a service on the Kafka and the MongoDB that the arguments name, until it is told to stop.
@@ -45,13 +45,16 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         ))
         .mut_args(|arg| arg.global(true))
         .mut_arg("http_addr", |arg| arg.default_value(S::DEFAULTS.http_addr))
+        .mut_arg("admin_addr", |arg| arg.default_value(S::DEFAULTS.admin_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
         .mut_arg("mongodb_database", |arg| arg.default_value(S::DEFAULTS.database));
     let program = Program::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let mut check = Check::default();
     let settings = program.arguments.service(S::DEFAULTS, &mut check);
-    if let (Some(Command::Health), Some(settings)) = (&program.command, &settings) {
-        return health(settings.http_addr);
+    match (&program.command, &settings) {
+        (Some(Command::Health), Some(settings)) => return operator::health(settings.http_addr),
+        (Some(Command::Parked(parked)), Some(settings)) => return parked.run(settings.admin_addr),
+        _ => {}
     }
     let engines = program.arguments.engines(&mut check);
     let (Some(settings), Some(engines)) = (settings, engines) else {
@@ -66,7 +69,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         };
         match start::<S>(&settings, ports, Environment::real()).await {
             Ok(running) => {
-                announce(S::NAME, version, &settings, running.http_addr, &engines);
+                announce(S::NAME, version, &settings, &running, &engines);
                 until_stopped(vec![running]).await
             }
             Err(error) => fail(&error),
@@ -78,10 +81,11 @@ fn announce(
     name: &str,
     version: &str,
     settings: &ServiceSettings,
-    http_addr: SocketAddr,
+    running: &Running,
     engines: &EngineSettings,
 ) {
-    log::info!(target: "Service", http = format!("http://{http_addr}"), kafka = engines.kafka_brokers.as_str(),
+    log::info!(target: "Service", http = format!("http://{}", running.http_addr),
+        admin = format!("http://{}", running.admin_addr), kafka = engines.kafka_brokers.as_str(),
         topic = settings.topic.as_str(), group = settings.group.as_str(), database = settings.database.as_str();
         "{name} {version} runs");
 }
@@ -170,35 +174,12 @@ async fn signal() {
     }
 }
 
-/// Asks `ready` of the service on this machine.
-fn health(addr: SocketAddr) -> ExitCode {
-    use std::io::{BufRead, BufReader};
-    let host = if addr.ip().is_unspecified() {
-        std::net::Ipv4Addr::LOCALHOST.into()
-    } else {
-        addr.ip()
-    };
-    let ask = || -> std::io::Result<String> {
-        let mut stream = std::net::TcpStream::connect_timeout(&(host, addr.port()).into(), HEALTH_WITHIN)?;
-        stream.set_read_timeout(Some(HEALTH_WITHIN))?;
-        stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut lines = BufReader::new(stream).lines();
-        let status = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let body = lines.last().unwrap_or_else(|| Ok(String::new()))?;
-        Ok(format!("{status}\n{body}"))
-    };
-    match ask() {
-        Ok(answer) => {
-            let _ = writeln!(std::io::stdout(), "{answer}");
-            if answer.contains(" 200 ") {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "no answer at {addr}: {error}");
-            ExitCode::FAILURE
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Program::command().mut_args(|arg| arg.global(true)).debug_assert();
     }
 }

@@ -12,6 +12,8 @@ use crate::{contracts, event_log::kafka::GroupProtocol, http::parse_duration, lo
 pub struct Defaults {
     /// `HTTP_ADDR`.
     pub http_addr: &'static str,
+    /// `ADMIN_ADDR`.
+    pub admin_addr: &'static str,
     /// `KAFKA_GROUP`.
     pub group: &'static str,
     /// `MONGODB_DATABASE`.
@@ -20,10 +22,14 @@ pub struct Defaults {
 
 /// The settings as they were given, unchecked: text, so that all that is wrong can be told at once.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Arguments {
     /// Address to answer HTTP at
     #[arg(long, env = "HTTP_ADDR", value_name = "ADDR", hide_env_values = true)]
     pub http_addr: Option<String>,
+    /// Address to answer operators at: parked records
+    #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR", hide_env_values = true)]
+    pub admin_addr: Option<String>,
     /// Threads that answer HTTP
     #[arg(
         long,
@@ -124,6 +130,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub reannounce_after: String,
+    /// How long an event that comes too early is tried before it is parked for an operator
+    #[arg(
+        long,
+        env = "PARK_AFTER",
+        value_name = "DURATION",
+        default_value = "30s",
+        hide_env_values = true
+    )]
+    pub park_after: String,
     /// How long finishing what is under way may take when told to stop
     #[arg(
         long,
@@ -140,7 +155,9 @@ pub struct Arguments {
 pub struct ServiceSettings {
     /// Where HTTP is answered.
     pub http_addr: SocketAddr,
-    /// Threads for it.
+    /// Where operators are answered.
+    pub admin_addr: SocketAddr,
+    /// Threads for HTTP.
     pub http_workers: usize,
     /// Topic of the events.
     pub topic: String,
@@ -160,6 +177,8 @@ pub struct ServiceSettings {
     pub request_timeout: Duration,
     /// Age at which an order that is not final is announced again.
     pub reannounce_after: Duration,
+    /// How long an event that comes too early is tried.
+    pub park_after: Duration,
     /// How long stopping may take.
     pub shutdown_timeout: Duration,
 }
@@ -221,6 +240,7 @@ impl Arguments {
             name(&or(&self.mongodb_database, defaults.database)),
         );
         let http_addr = check.read("HTTP_ADDR", address(&or(&self.http_addr, defaults.http_addr)));
+        let admin_addr = check.read("ADMIN_ADDR", address(&or(&self.admin_addr, defaults.admin_addr)));
         let http_workers = check.read("HTTP_WORKERS", number(&self.http_workers, 1, 64));
         let topic = check.read("KAFKA_TOPIC", name(&self.kafka_topic));
         let partitions = check.read("KAFKA_PARTITIONS", number(&self.kafka_partitions, 1, 10_000));
@@ -229,9 +249,11 @@ impl Arguments {
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
+        let park_after = check.read("PARK_AFTER", duration(&self.park_after));
         let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
         Some(ServiceSettings {
             http_addr: http_addr?,
+            admin_addr: admin_addr?,
             http_workers: http_workers? as usize,
             topic: topic?,
             partitions: i32::try_from(partitions?).ok()?,
@@ -242,6 +264,7 @@ impl Arguments {
             max_in_flight: max_in_flight? as usize,
             request_timeout: request_timeout?,
             reannounce_after: reannounce_after?,
+            park_after: park_after?,
             shutdown_timeout: shutdown_timeout?,
         })
     }
@@ -340,6 +363,7 @@ mod tests {
 
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:0",
+        admin_addr: "127.0.0.1:0",
         group: "group",
         database: "database",
     };

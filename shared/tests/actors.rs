@@ -8,11 +8,11 @@ use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::{
     actors::{
-        essential::{Drain, Essentials},
+        essential::{Deaths, Drain, Essentials},
         publisher::{Publish, PublisherActor},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, RepositoryActor, RepositoryError,
-            RepositorySettings, Workspace,
+            RepositorySettings, ResumeLane, Turn, Workspace,
         },
     },
     contracts::{CreditLimitChanged, CustomerId},
@@ -24,6 +24,7 @@ use shared::{
     event_log::{EventLog, TailFrom, TopicSettings, embedded::EmbeddedLog},
     metrics::Metrics,
     money::Money,
+    parking::{LaneId, ParkedRecord},
     testing::{
         DEADLINE, eventually,
         faults::{Mode, Switched},
@@ -55,16 +56,20 @@ impl Document for Account {
 #[derive(Default)]
 struct Accounts {
     accounts: CopiesOf<Account>,
+    parked: CopiesOf<ParkedRecord>,
 }
 
 impl Workspace for Accounts {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.accounts]
+        vec![&mut self.accounts, &mut self.parked]
+    }
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+        &mut self.parked
     }
 }
 
-/// Adds an entry and answers all; 13 panics.
+/// Adds an entry and answers all; 13 panics, 14 does so once it is durable.
 struct Add(CustomerId, i32);
 
 impl Command for Add {
@@ -92,7 +97,9 @@ impl Command for Add {
         entries
     }
 
-    fn committed(&self, _: &Vec<i32>) {}
+    fn committed(&self, _: &Vec<i32>) {
+        assert_ne!(self.1, 14, "meant by the test");
+    }
 }
 
 /// In the place of the publisher: hands what it is given to the test.
@@ -114,15 +121,19 @@ struct Bench {
     repository: Addr<RepositoryActor<Accounts>>,
     store: Arc<Switched<dyn DocumentStore>>,
     published: mpsc::UnboundedReceiver<Publish>,
+    deaths: Deaths,
 }
 
 /// A repository that has begun, with a probe for its publisher.
 async fn bench() -> Bench {
     let memory: Arc<dyn DocumentStore> = Arc::new(EmbeddedStore::in_memory().unwrap());
-    memory.prepare(vec![Account::COLLECTION]).await.unwrap();
+    memory
+        .prepare(vec![Account::COLLECTION, ParkedRecord::COLLECTION])
+        .await
+        .unwrap();
     let store = Arc::new(Switched::new(memory));
     let (tell, published) = mpsc::unbounded_channel();
-    let (essentials, _) = Essentials::new();
+    let (essentials, deaths) = Essentials::new();
     let repository = RepositoryActor::new(RepositorySettings {
         store: store.clone(),
         collections: &[Account::COLLECTION],
@@ -137,6 +148,7 @@ async fn bench() -> Bench {
         repository,
         store,
         published,
+        deaths,
     }
 }
 
@@ -152,8 +164,13 @@ type Answer = tokio::task::JoinHandle<Result<Result<Vec<i32>, RepositoryError>, 
 
 /// Hands a command over; answered later.
 fn execute(bench: &Bench, command: Add) -> Answer {
-    let (accepted, _) = oneshot::channel();
-    actix::spawn(bench.repository.send(Execute::for_event(command, accepted)))
+    execute_in(bench, command, None)
+}
+
+/// The same, for an event of a key.
+fn execute_in(bench: &Bench, command: Add, lane: Option<LaneId>) -> Answer {
+    let (turn, _) = Turn::new(lane);
+    actix::spawn(bench.repository.send(Execute::for_event(command, turn)))
 }
 
 #[test]
@@ -213,6 +230,48 @@ fn a_rule_that_panics_fails_only_its_command() {
             .unwrap()
             .unwrap();
         assert_eq!(found[0].entries, [1, 2]);
+    });
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_round_ends_the_repository_and_so_the_service() {
+    run(async {
+        let mut bench = bench().await;
+        let answer = execute(&bench, Add(CustomerId(Uuid::new_v4()), 14))
+            .await
+            .unwrap();
+        assert_eq!(
+            answer,
+            Ok(Err(RepositoryError::Stopping)),
+            "nobody is left waiting"
+        );
+        assert_eq!(bench.deaths.recv().await, Some("RepositoryActor"));
+    });
+}
+
+#[test]
+fn when_an_event_fails_the_later_ones_of_its_key_are_not_decided_until_it_is_dealt_with() {
+    run(async {
+        let bench = bench().await;
+        let ids = [(); 4].map(|()| CustomerId(Uuid::new_v4()));
+        let (ada, bob) = (LaneId::of_key("t", b"ada"), LaneId::of_key("t", b"bob"));
+        bench.store.switch(Mode::Silent);
+        let first = execute_in(&bench, Add(ids[0], 1), Some(ada));
+        // All of other documents: it is the key that stops, not a document.
+        let bad = execute_in(&bench, Add(ids[1], 13), Some(ada));
+        let behind = execute_in(&bench, Add(ids[2], 2), Some(ada));
+        let of_bob = execute_in(&bench, Add(ids[3], 3), Some(bob));
+        bench.store.switch(Mode::Works);
+        assert_eq!(first.await.unwrap().unwrap(), Ok(vec![1]));
+        let failed = bad.await.unwrap().unwrap();
+        assert!(matches!(failed, Err(RepositoryError::Panicked(_))), "{failed:?}");
+        assert_eq!(behind.await.unwrap().unwrap(), Err(RepositoryError::Behind));
+        assert_eq!(of_bob.await.unwrap().unwrap(), Ok(vec![3]));
+        let later = execute_in(&bench, Add(ids[0], 2), Some(ada));
+        assert_eq!(later.await.unwrap().unwrap(), Err(RepositoryError::Behind));
+        bench.repository.do_send(ResumeLane(ada));
+        let again = execute_in(&bench, Add(ids[0], 2), Some(ada));
+        assert_eq!(again.await.unwrap().unwrap(), Ok(vec![1, 2]));
     });
 }
 

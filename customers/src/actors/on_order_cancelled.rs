@@ -45,7 +45,7 @@ impl Handler<Handle<OrderCancelled>> for OnOrderCancelledHandler {
         let Handle {
             event,
             received,
-            accepted,
+            turn,
         } = message;
         let Some(customer_id) = event.customer_id else {
             let message =
@@ -62,7 +62,7 @@ impl Handler<Handle<OrderCancelled>> for OnOrderCancelledHandler {
             customer_id,
             context: received.context(),
         };
-        let asked = self.repository.send(Execute::for_event(release, accepted));
+        let asked = self.repository.send(Execute::for_event(release, turn));
         Box::pin(async move { outcome(asked.await).map(drop) })
     }
 }

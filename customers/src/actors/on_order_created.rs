@@ -42,13 +42,13 @@ impl Handler<Handle<OrderCreated>> for OnOrderCreatedHandler {
         let Handle {
             event: order,
             received,
-            accepted,
+            turn,
         } = message;
         let reserve = ReserveCredit {
             order,
             context: received.context(),
         };
-        let asked = self.repository.send(Execute::for_event(reserve, accepted));
+        let asked = self.repository.send(Execute::for_event(reserve, turn));
         Box::pin(async move { outcome(asked.await).map(drop) })
     }
 }

@@ -10,6 +10,8 @@ use shared::{
     environment::Timestamp,
     logging::Step,
     money::Money,
+    mutants::{self, Mutant},
+    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Creation, Customer, Decision, NewCustomer, Release, Reservation};
@@ -24,12 +26,16 @@ const ACTOR: &str = "RepositoryActor";
 pub struct CustomersWorkspace {
     customers: CopiesOf<Customer>,
     reservations: CopiesOf<Reservation>,
+    parked: CopiesOf<ParkedRecord>,
 }
 
 impl Workspace for CustomersWorkspace {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.customers, &mut self.reservations]
+        vec![&mut self.customers, &mut self.reservations, &mut self.parked]
+    }
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+        &mut self.parked
     }
 }
 
@@ -150,6 +156,7 @@ impl Command for ReserveCredit {
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Decision {
         let OrderCreated { id, customer_id, .. } = self.order;
         let customer = documents.customers.get(customer_id);
+        let customer = customer.filter(|_| !mutants::is_active(Mutant::RefuseEverybody));
         let known = documents.reservations.get(id);
         let decision = domain::reserve(customer, known, &self.order, &self.context, now);
         let reservation = match &decision {
@@ -163,13 +170,14 @@ impl Command for ReserveCredit {
             let Reservation {
                 decided_at, context, ..
             } = reservation;
+            let restamped = mutants::is_active(Mutant::RestampEvent).then_some(now);
             let event = OutboxEvent::new(
                 &said,
                 reservation.customer_id,
                 id,
                 1,
                 crate::NAME,
-                *decided_at,
+                restamped.unwrap_or(*decided_at),
                 context,
             );
             documents.reservations.put(reservation.clone(), [event]);

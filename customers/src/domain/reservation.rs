@@ -8,6 +8,7 @@ use shared::{
     envelope::Context,
     environment::Timestamp,
     money::Money,
+    mutants::{self, Mutant},
 };
 use uuid::Uuid;
 
@@ -99,7 +100,7 @@ pub fn reserve(
     context: &Context,
     now: Timestamp,
 ) -> Decision {
-    if let Some(known) = known {
+    if let Some(known) = known.filter(|_| !mutants::is_active(Mutant::SkipKnownReservation)) {
         return Decision::Known(known.clone());
     }
     let decided = |state, reason| Reservation {
@@ -116,7 +117,9 @@ pub fn reserve(
         return Decision::Refused(decided(ReservationState::Refused, Some(Refusal::UnknownCustomer)));
     };
     match customer.reserved.checked_add(order.amount) {
-        Some(reserved) if customer.available() >= order.amount => {
+        Some(reserved)
+            if customer.available() >= order.amount || mutants::is_active(Mutant::IgnoreCredit) =>
+        {
             let customer = Customer {
                 reserved,
                 updated_at: now,
@@ -163,7 +166,9 @@ pub fn release(
             context: context.clone(),
         }),
         (Some(held), Some(customer))
-            if held.state == ReservationState::Held && held.customer_id == customer.id =>
+            if held.state == ReservationState::Held
+                && held.customer_id == customer.id
+                && !mutants::is_active(Mutant::ForgetRelease) =>
         {
             // A held amount is part of the sum, so the difference is exact and not negative.
             let reserved = customer.reserved.checked_sub(held.amount).unwrap_or(Money::ZERO);

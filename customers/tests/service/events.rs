@@ -168,7 +168,7 @@ fn poison_goes_to_the_dead_letters_while_good_records_behind_it_are_handled() {
     let (id, order) = (customer(&service, 1000), Uuid::new_v4());
     let bad = |value: Option<&[u8]>| Record {
         topic: TOPIC.into(),
-        key: Some(id.to_string().into_bytes()),
+        key: Some(Uuid::new_v4().to_string().into_bytes()),
         value: value.map(<[u8]>::to_vec),
         headers: vec![Header {
             name: "from".into(),
@@ -200,7 +200,11 @@ fn poison_goes_to_the_dead_letters_while_good_records_behind_it_are_handled() {
     let mut tape = service.dead_letters();
     service.until("all poison is set aside", || tape.records().len() >= poison.len());
     for ((record, reason, error), place) in poison.iter().zip(places) {
-        let of_it = |letter: &&_| headers(letter)["dl-offset"] == place.offset.to_string();
+        let of_it = |letter: &&_| {
+            let headers = headers(letter);
+            (&headers["dl-partition"], &headers["dl-offset"])
+                == (&place.partition.to_string(), &place.offset.to_string())
+        };
         let letter = tape.records().iter().find(of_it).expect("each has its letter");
         assert_eq!((&letter.key, &letter.value), (&record.key, &record.value));
         assert_eq!(letter.headers[0], record.headers[0]);

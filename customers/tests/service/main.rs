@@ -4,6 +4,7 @@ mod bad_input;
 mod events;
 mod http;
 mod life;
+mod parking;
 mod wire;
 
 use customers::Customers;

@@ -22,6 +22,12 @@ pub struct Program {
     /// Address at which Orders answers HTTP
     #[arg(long, env = "ORDERS_ADDR", value_name = "ADDR", default_value = Orders::DEFAULTS.http_addr, hide_env_values = true)]
     orders_addr: String,
+    /// Address at which Customers answers operators
+    #[arg(long, env = "CUSTOMERS_ADMIN_ADDR", value_name = "ADDR", default_value = Customers::DEFAULTS.admin_addr, hide_env_values = true)]
+    customers_admin_addr: String,
+    /// Address at which Orders answers operators
+    #[arg(long, env = "ORDERS_ADMIN_ADDR", value_name = "ADDR", default_value = Orders::DEFAULTS.admin_addr, hide_env_values = true)]
+    orders_admin_addr: String,
     /// Directory of the embedded log and databases [default: .data, for the demo .data/demo]
     #[arg(long, env = "DATA_DIR", value_name = "DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
@@ -65,7 +71,7 @@ impl Program {
     /// Reads the command line and the environment; prints help and ends where that is asked for.
     pub fn parse_all() -> Program {
         // Each service has its own of these; one for both would be wrong.
-        let own = ["http_addr", "kafka_group", "mongodb_database"];
+        let own = ["http_addr", "admin_addr", "kafka_group", "mongodb_database"];
         let mut command = Program::command().mut_args(|arg| match arg.get_id().as_str() {
             "kafka_brokers" => arg.visible_alias("kafka").global(true),
             "mongodb_uri" => arg.visible_alias("mongo").global(true),
@@ -86,9 +92,10 @@ impl Program {
                 given.to_owned()
             }
         };
-        let service = |http_addr: &str, defaults| {
+        let service = |http_addr: &str, admin_addr: &str, defaults| {
             let arguments = Arguments {
                 http_addr: Some(addr(http_addr)),
+                admin_addr: Some(addr(admin_addr)),
                 kafka_group: None,
                 mongodb_database: None,
                 ..self.arguments.clone()
@@ -96,8 +103,12 @@ impl Program {
             let mut check = Check::default();
             (arguments.service(defaults, &mut check), check.errors())
         };
-        let (customers, customers_errors) = service(&self.customers_addr, Customers::DEFAULTS);
-        let (orders, orders_errors) = service(&self.orders_addr, Orders::DEFAULTS);
+        let (customers, customers_errors) = service(
+            &self.customers_addr,
+            &self.customers_admin_addr,
+            Customers::DEFAULTS,
+        );
+        let (orders, orders_errors) = service(&self.orders_addr, &self.orders_admin_addr, Orders::DEFAULTS);
         let mut check = Check::default();
         let given = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.trim().is_empty());
         let (kafka, mongo) = (
@@ -115,8 +126,8 @@ impl Program {
             arguments.engines(&mut check)
         });
         let errors = together([
-            named(customers_errors, "CUSTOMERS_ADDR"),
-            named(orders_errors, "ORDERS_ADDR"),
+            named(customers_errors, "CUSTOMERS_ADDR", "CUSTOMERS_ADMIN_ADDR"),
+            named(orders_errors, "ORDERS_ADDR", "ORDERS_ADMIN_ADDR"),
             check.errors(),
         ]);
         match (customers, orders, engines) {
@@ -138,10 +149,18 @@ impl Program {
     }
 }
 
-/// A service's address has a name of its own here.
-fn named(mut errors: Vec<SettingError>, http_addr: &'static str) -> Vec<SettingError> {
-    for error in errors.iter_mut().filter(|error| error.name == "HTTP_ADDR") {
-        error.name = http_addr;
+/// A service's addresses have names of their own here.
+fn named(
+    mut errors: Vec<SettingError>,
+    http_addr: &'static str,
+    admin_addr: &'static str,
+) -> Vec<SettingError> {
+    for error in &mut errors {
+        error.name = match error.name {
+            "HTTP_ADDR" => http_addr,
+            "ADMIN_ADDR" => admin_addr,
+            other => other,
+        };
     }
     errors
 }

@@ -100,6 +100,7 @@ impl System {
         format!(
             "customers  http://{customers}  (/docs, /health/ready, /metrics)\n\
              orders     http://{orders}  (/docs, /health/ready, /metrics)\n\
+             operators  http://{} (customers), http://{} (orders)\n\
              {}\n\n\
              A customer, and an order that is shipped:\n\
              \u{20} curl -s http://{customers}/api/customers {json} \\\n\
@@ -107,7 +108,7 @@ impl System {
              \u{20} curl -s 'http://{orders}/api/orders?wait=2s' {json} \\\n\
              \u{20}      -d '{{\"customerId\": \"{customer}\", \"amount\": 800}}'\n\n\
              Ctrl-C stops.\n",
-            self.description
+            self.customers.admin_addr, self.orders.admin_addr, self.description
         )
     }
 }

@@ -12,61 +12,11 @@ use std::{
 
 use engines::{Engine, EngineSettings};
 use serde_json::{Value, json};
-use support::{Client, Directory, Process, eventually};
+use support::{
+    deployment::{Deployment, Instance},
+    eventually,
+};
 use uuid::Uuid;
-
-/// Topic, groups and databases that no other test uses.
-struct Deployment {
-    environment: Vec<(&'static str, String)>,
-    name: String,
-    directory: Directory,
-}
-
-struct Instance {
-    service: &'static str,
-    process: Process,
-    client: Client,
-}
-
-impl Deployment {
-    fn new(kafka_brokers: &str, mongodb_uri: &str) -> Deployment {
-        let name = format!("test-{}", Uuid::now_v7().simple());
-        let environment = vec![
-            ("KAFKA_BROKERS", kafka_brokers.to_owned()),
-            ("MONGODB_URI", mongodb_uri.to_owned()),
-            ("KAFKA_TOPIC", name.clone()),
-            ("HTTP_ADDR", "127.0.0.1:0".to_owned()),
-            ("REANNOUNCE_AFTER", "5s".to_owned()),
-        ];
-        Deployment {
-            environment,
-            name,
-            directory: Directory::new(),
-        }
-    }
-
-    fn start(&self, service: &'static str) -> Instance {
-        let own = format!("{service}-{}", self.name);
-        let mut environment: Vec<_> = self
-            .environment
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        environment.extend([("KAFKA_GROUP", own.as_str()), ("MONGODB_DATABASE", own.as_str())]);
-        let mut process = Process::start(service, &[], &environment, &self.directory);
-        let url = process.says(" http=");
-        Instance {
-            service,
-            process,
-            client: Client::new(url),
-        }
-    }
-
-    fn restart(&self, instance: &mut Instance) {
-        instance.process.kill();
-        *instance = self.start(instance.service);
-    }
-}
 
 #[test]
 fn two_instances_of_each_service_ship_and_cancel_with_the_credit_right() {

@@ -52,6 +52,7 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
         kit.publisher.clone(),
         kit.environment.clone(),
         kit.reannounce_after,
+        kit.metrics.clone(),
         kit.essential("ReannouncementActor"),
     )
     .start();

@@ -49,14 +49,14 @@ impl Handler<Handle<OrderValidated>> for OnOrderValidatedHandler {
         let Handle {
             event: validation,
             received,
-            accepted,
+            turn,
         } = message;
         let order_id = validation.order_id;
         let apply = ApplyValidation {
             validation,
             context: received.context(),
         };
-        let asked = self.repository.send(Execute::for_event(apply, accepted));
+        let asked = self.repository.send(Execute::for_event(apply, turn));
         let watch = self.watch.clone();
         Box::pin(async move {
             match outcome(asked.await)? {
@@ -64,7 +64,7 @@ impl Handler<Handle<OrderValidated>> for OnOrderValidatedHandler {
                 Change::AlreadyFinal(_) => {}
                 Change::Unknown => {
                     let message = format!("there is no order {order_id}");
-                    return Err(HandlerError::Poison {
+                    return Err(HandlerError::TooEarly {
                         code: "unknown-order",
                         message,
                     });

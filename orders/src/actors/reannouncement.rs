@@ -14,6 +14,7 @@ use shared::{
     contracts::{OrderId, OrderStatus},
     document_store::{Document, IndexValue, Order as Direction, Query},
     environment::{Environment, Timestamp},
+    metrics::Metrics,
 };
 use tokio::sync::oneshot;
 
@@ -33,6 +34,7 @@ pub struct ReannouncementActor {
     publisher: Recipient<Publish>,
     environment: Environment,
     after: Duration,
+    metrics: Metrics,
     /// When, and how often, an order that is still open was announced again by this process.
     announced: BTreeMap<OrderId, (Timestamp, u32)>,
     _essential: Essential,
@@ -45,6 +47,7 @@ impl ReannouncementActor {
         publisher: Recipient<Publish>,
         environment: Environment,
         after: Duration,
+        metrics: Metrics,
         essential: Essential,
     ) -> ReannouncementActor {
         let announced = BTreeMap::new();
@@ -53,6 +56,7 @@ impl ReannouncementActor {
             publisher,
             environment,
             after,
+            metrics,
             announced,
             _essential: essential,
         }
@@ -71,6 +75,7 @@ impl ReannouncementActor {
         let look = async move { open_orders(&repository).await };
         let announce = look.into_actor(self).then(move |open, actor, _| {
             let overdue = actor.overdue(open);
+            actor.metrics.reannounced(overdue.len());
             announce(publisher, overdue).into_actor(actor)
         });
         Box::pin(announce.map(|(), actor, ctx| actor.look_later(ctx)))

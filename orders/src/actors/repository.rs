@@ -10,6 +10,7 @@ use shared::{
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
     logging::Step,
+    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Change, Creation, Final, NewOrder, Order};
@@ -27,12 +28,16 @@ const END: i64 = 2;
 #[derive(Default)]
 pub struct OrdersWorkspace {
     orders: CopiesOf<Order>,
+    parked: CopiesOf<ParkedRecord>,
 }
 
 impl Workspace for OrdersWorkspace {
     const ATOMIC: bool = false;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.orders]
+        vec![&mut self.orders, &mut self.parked]
+    }
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+        &mut self.parked
     }
 }
 
@@ -158,6 +163,11 @@ impl Command for ApplyValidation {
         let change = domain::apply_validation(order, &self.validation, now);
         put(documents, &change, &self.context, now);
         change
+    }
+
+    /// Of an order that is not known (yet).
+    fn holds_up(&self, change: &Change) -> bool {
+        matches!(change, Change::Unknown)
     }
 
     fn committed(&self, change: &Change) {

@@ -17,6 +17,7 @@ use shared::{
     envelope::Context,
     environment::Timestamp,
     money::Money,
+    mutants::{self, Mutant},
 };
 use uuid::Uuid;
 
@@ -87,7 +88,7 @@ impl Order {
     fn cancelled(&self, reason: CancelReason, now: Timestamp) -> (Order, Final) {
         let order = Order {
             status: OrderStatus::Cancelled,
-            reason: Some(reason),
+            reason: (!mutants::is_active(Mutant::DropReason)).then_some(reason),
             updated_at: now,
             ..self.clone()
         };
@@ -134,7 +135,7 @@ pub enum Creation {
 
 /// Decides about a new order.
 pub fn create(existing: Option<&Order>, new: &NewOrder, context: &Context, now: Timestamp) -> Creation {
-    match existing {
+    match existing.filter(|_| !mutants::is_active(Mutant::CreateAgain)) {
         Some(known) if known.customer_id == new.customer_id && known.amount == new.amount => {
             Creation::Repeated(known.clone())
         }
@@ -168,7 +169,10 @@ pub fn apply_validation(order: Option<&Order>, validation: &OrderValidated, now:
     let Some(order) = order else {
         return Change::Unknown;
     };
-    if order.status.is_final() {
+    if order.status.is_final() && !mutants::is_active(Mutant::ValidateFinalOrder) {
+        return Change::AlreadyFinal(order.clone());
+    }
+    if mutants::is_active(Mutant::IgnoreValidation) {
         return Change::AlreadyFinal(order.clone());
     }
     let (order, announced) = if validation.is_valid {

@@ -1,16 +1,15 @@
 //! The actor that puts events into the log: the only way there.
 //!
-//! Events are published in the order in which they are handed over, pipelined. When a delivery
-//! fails, nothing further is sent until all others under way are settled; then the failed ones go
-//! first. What was under way behind a failed one may stand before it in the log: handlers decide by
-//! state, not by order alone.
+//! Events are published in the order in which they are handed over, pipelined; but of one order (or
+//! one customer) the next is sent only once the one before is in the log, so none overtakes another
+//! whose delivery fails and is tried again.
 //!
 //! Asked by the RepositoryActor and, for dead letters, by the KafkaConsumerActor; asks the
 //! [`EventLog`]. While the log is away, events wait here; their number is bounded by the permits of
 //! the commands that announced them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map},
     sync::Arc,
     time::Duration,
 };
@@ -19,6 +18,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Respon
 use futures_util::future::join_all;
 use log::Level;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::{
     actors::essential::{Check, Drain, Essential},
@@ -54,29 +54,42 @@ pub struct PublisherActor {
     topic: String,
     environment: Environment,
     metrics: Metrics,
+    /// What was handed over together and is not settled yet, numbered as it came.
+    batches: BTreeMap<u64, Batch>,
     next: u64,
-    in_flight: usize,
-    /// Not sent yet, because failed ones go first.
-    waiting: VecDeque<Batch>,
-    /// To be sent again once nothing is in flight, in their order.
-    failed: BTreeMap<u64, Batch>,
+    /// What has an event under way, each with the events that wait behind it.
+    lanes: BTreeMap<Uuid, VecDeque<Entry>>,
+    /// To be sent again, oldest first. Not empty: a [`Retry`] is on its way.
+    failed: Vec<Entry>,
     _essential: Essential,
 }
 
-/// Events that were handed over together, less those that are settled.
+/// Events that were handed over together.
 struct Batch {
-    events: Vec<OutboxEvent>,
+    /// Events that are not settled yet.
+    open: usize,
     refused: Vec<EventId>,
     confirmed: oneshot::Sender<Vec<EventId>>,
 }
 
+/// An event, and the batch that it came in.
+struct Entry {
+    event: OutboxEvent,
+    batch: u64,
+}
+
+impl Entry {
+    /// What it is about: within that, order counts.
+    fn subject(&self) -> Uuid {
+        self.event
+            .order_id
+            .map_or(self.event.customer_id.0, |order| order.0)
+    }
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Settled {
-    number: u64,
-    batch: Batch,
-    results: Vec<Result<Position, LogError>>,
-}
+struct Settled(Vec<(Entry, Result<Position, LogError>)>);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -96,29 +109,49 @@ impl PublisherActor {
             topic,
             environment,
             metrics,
+            batches: BTreeMap::new(),
             next: 0,
-            in_flight: 0,
-            waiting: VecDeque::new(),
-            failed: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            failed: Vec::new(),
             _essential: essential,
         }
     }
 
     /// Takes the places in the order of the log now; waits for the deliveries aside.
-    fn send(&mut self, batch: Batch, ctx: &mut Context<Self>) {
-        let records = batch.events.iter().map(|event| event.record(&self.topic));
+    fn send(&self, entries: Vec<Entry>, ctx: &mut Context<Self>) {
+        if entries.is_empty() {
+            return;
+        }
+        let records = entries.iter().map(|entry| entry.event.record(&self.topic));
         let deliveries: Vec<_> = records.map(|record| self.log.publish(record)).collect();
-        let (number, this) = (self.next, ctx.address());
-        self.next += 1;
-        self.in_flight += 1;
+        let this = ctx.address();
         actix::spawn(async move {
             let results = join_all(deliveries).await;
-            this.do_send(Settled {
-                number,
-                batch,
-                results,
-            });
+            this.do_send(Settled(entries.into_iter().zip(results).collect()));
         });
+    }
+
+    /// An event is in the log, or refused; the next of its lane, if one waits.
+    fn settle(&mut self, entry: &Entry, refused: bool) -> Option<Entry> {
+        if let Some(batch) = self.batches.get_mut(&entry.batch) {
+            batch.open -= 1;
+            batch.refused.extend(refused.then_some(entry.event.id));
+        }
+        if self
+            .batches
+            .get(&entry.batch)
+            .is_some_and(|batch| batch.open == 0)
+            && let Some(batch) = self.batches.remove(&entry.batch)
+        {
+            // Whoever handed it over may have been told to stop.
+            let _ = batch.confirmed.send(batch.refused);
+        }
+        let lane = entry.subject();
+        let next = self.lanes.get_mut(&lane)?.pop_front();
+        if next.is_none() {
+            self.lanes.remove(&lane);
+        }
+        next
     }
 
     fn told(&self, event: &OutboxEvent, position: &Position) {
@@ -139,51 +172,60 @@ impl Handler<Publish> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, Publish { events, confirmed }: Publish, ctx: &mut Context<Self>) {
-        let batch = Batch {
-            events,
-            refused: Vec::new(),
-            confirmed,
-        };
-        if self.failed.is_empty() {
-            self.send(batch, ctx);
-        } else {
-            self.waiting.push_back(batch);
+        if events.is_empty() {
+            let _ = confirmed.send(Vec::new());
+            return;
         }
+        let batch = self.next;
+        self.next += 1;
+        self.batches.insert(
+            batch,
+            Batch {
+                open: events.len(),
+                refused: Vec::new(),
+                confirmed,
+            },
+        );
+        let mut free = Vec::with_capacity(events.len());
+        for event in events {
+            let entry = Entry { event, batch };
+            match self.lanes.entry(entry.subject()) {
+                btree_map::Entry::Vacant(lane) => {
+                    lane.insert(VecDeque::new());
+                    free.push(entry);
+                }
+                btree_map::Entry::Occupied(mut lane) => lane.get_mut().push_back(entry),
+            }
+        }
+        self.send(free, ctx);
     }
 }
 
 impl Handler<Settled> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, settled: Settled, ctx: &mut Context<Self>) {
-        self.in_flight -= 1;
-        let Settled {
-            number,
-            mut batch,
-            results,
-        } = settled;
-        let mut again = Vec::new();
-        for (event, result) in batch.events.drain(..).zip(results) {
+    fn handle(&mut self, Settled(settled): Settled, ctx: &mut Context<Self>) {
+        let mut next = Vec::new();
+        let none_failed_before = self.failed.is_empty();
+        for (entry, result) in settled {
+            let event = &entry.event;
             match result {
-                Ok(position) => self.told(&event, &position),
+                Ok(position) => {
+                    self.told(event, &position);
+                    next.extend(self.settle(&entry, false));
+                }
                 Err(LogError::Unavailable(error)) => {
                     log::warn!(target: "PublisherActor", event_id:% = event.id; "to be published again: {error}");
-                    again.push(event);
+                    self.failed.push(entry);
                 }
                 Err(error @ LogError::Refused(_)) => {
                     log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str(); "{error}");
-                    batch.refused.push(event.id);
+                    next.extend(self.settle(&entry, true));
                 }
             }
         }
-        if again.is_empty() {
-            // Whoever handed it over may have been told to stop.
-            let _ = batch.confirmed.send(batch.refused);
-        } else {
-            batch.events = again;
-            self.failed.insert(number, batch);
-        }
-        if self.in_flight == 0 && !self.failed.is_empty() {
+        self.send(next, ctx);
+        if none_failed_before && !self.failed.is_empty() {
             ctx.notify_later(Retry, self.environment.jitter(RETRY_AFTER));
         }
     }
@@ -193,12 +235,8 @@ impl Handler<Retry> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, _: Retry, ctx: &mut Context<Self>) {
-        for batch in std::mem::take(&mut self.failed).into_values() {
-            self.send(batch, ctx);
-        }
-        for batch in std::mem::take(&mut self.waiting) {
-            self.send(batch, ctx);
-        }
+        let failed = std::mem::take(&mut self.failed);
+        self.send(failed, ctx);
     }
 }
 

@@ -2,64 +2,59 @@
 
 use std::fmt;
 
-use mongodb::bson;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::json::{self, FieldType};
 
+/// An id of its own type: text for people and services, a binary UUID in documents.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub Uuid);
+        pub struct $name(pub uuid::Uuid);
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, f)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self.0)
             }
         }
 
-        impl From<$name> for Uuid {
-            fn from(id: $name) -> Uuid {
+        impl From<$name> for uuid::Uuid {
+            fn from(id: $name) -> uuid::Uuid {
                 id.0
             }
         }
 
-        impl FieldType for $name {
-            type Value = $name;
-            const EXPECTED: &'static str = Uuid::EXPECTED;
-            fn read(value: &RawValue) -> Result<$name, String> {
-                Uuid::read(value).map($name)
-            }
-        }
-
-        impl Serialize for $name {
+        impl serde::Serialize for $name {
             /// Text for people and services, a binary UUID for documents.
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
-                    bson::Uuid::from_bytes(self.0.into_bytes()).serialize(serializer)
+                    mongodb::bson::Uuid::from_bytes(self.0.into_bytes()).serialize(serializer)
                 }
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
+        impl<'de> serde::Deserialize<'de> for $name {
             /// From a document only.
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                bson::Uuid::deserialize(deserializer).map(|id| $name(Uuid::from_bytes(id.bytes())))
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let id = <mongodb::bson::Uuid as serde::Deserialize>::deserialize(deserializer)?;
+                Ok($name(uuid::Uuid::from_bytes(id.bytes())))
             }
         }
     };
 }
+
+pub(crate) use id;
 
 id!(
     /// A customer.
@@ -84,6 +79,21 @@ impl EventId {
         EventId(Uuid::new_v5(&Self::NAMESPACE, about.as_bytes()))
     }
 }
+
+macro_rules! field_type {
+    ($name:ident) => {
+        impl FieldType for $name {
+            type Value = $name;
+            const EXPECTED: &'static str = Uuid::EXPECTED;
+            fn read(value: &RawValue) -> Result<$name, String> {
+                Uuid::read(value).map($name)
+            }
+        }
+    };
+}
+
+field_type!(CustomerId);
+field_type!(OrderId);
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $expected:literal { $($(#[$word_doc:meta])* $word:ident),+ $(,)? }) => {

@@ -8,6 +8,7 @@ pub use events::{
     CreditLimitChanged, CustomerCreated, Event, EventError, OrderCancelled, OrderCreated, OrderShipped,
     OrderStatus, OrderValidated, read,
 };
+pub(crate) use ids::id;
 pub use ids::{CancelReason, CustomerId, EventId, OrderId, Refusal};
 
 /// The topic that all services share, unless a setting says otherwise.

@@ -3,9 +3,10 @@
 use std::{
     path::Path,
     sync::{
-        PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use redb::{
@@ -23,6 +24,10 @@ pub(super) const SCHEMA_KEY: &str = "schema";
 
 /// Pages that redb keeps in memory, for each database. Its own default is 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// Between two log lines about a database that goes on failing: a full disk is not to be filled
+/// further by what is said about it.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// In memory each so-manieth commit is one that redb takes for durable. The others cost less than
 /// half, but only a durable one lets redb use freed pages again.
@@ -58,10 +63,18 @@ pub(super) struct CurrentDatabase {
     open: Opener,
     /// `None` while it could not be opened again.
     current: RwLock<Option<Database>>,
+    /// The last commit succeeded. Opening proves little: a full disk can be opened and read.
     healthy: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
     place: Place,
     /// Write transactions begun.
     begun: AtomicU64,
+}
+
+/// Since the first of several failures.
+struct Trouble {
+    since: Instant,
+    last_line: Instant,
 }
 
 impl CurrentDatabase {
@@ -72,6 +85,7 @@ impl CurrentDatabase {
             open,
             current: RwLock::new(Some(database)),
             healthy: AtomicBool::new(true),
+            trouble: Mutex::new(None),
             place,
             begun: AtomicU64::new(0),
         })
@@ -87,7 +101,7 @@ impl CurrentDatabase {
 
     /// Opens it again first where it failed.
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, EngineError> {
-        if !self.is_healthy() {
+        if !self.is_open() {
             self.reopen()?;
         }
         // One-phase commit, redb's default: one `fsync`, after a crash the newest commit whose
@@ -108,10 +122,42 @@ impl CurrentDatabase {
     /// goes on, and otherwise with the next write.
     pub(super) fn failed(&self, error: &EngineError) {
         self.healthy.store(false, Ordering::Release);
-        log::error!("an embedded database failed: {error}");
-        if let Err(error) = self.reopen() {
-            log::error!("an embedded database could not be opened again: {error}");
+        let reopened = self.reopen();
+        let now = Instant::now();
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *trouble {
+            Some(trouble) if now - trouble.last_line < BETWEEN_LINES => return,
+            Some(trouble) => trouble.last_line = now,
+            None => {
+                *trouble = Some(Trouble {
+                    since: now,
+                    last_line: now,
+                })
+            }
         }
+        match reopened {
+            Ok(()) => log::error!("an embedded database cannot be written: {error}"),
+            Err(again) => log::error!("an embedded database cannot be opened again: {error}; then {again}"),
+        }
+    }
+
+    /// A commit succeeded.
+    pub(super) fn committed(&self) {
+        if self.healthy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Trouble { since, .. }) = trouble {
+            let seconds = since.elapsed().as_secs_f32();
+            log::info!("an embedded database is written again after {seconds:.1} s");
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     fn reopen(&self) -> Result<(), EngineError> {
@@ -121,8 +167,6 @@ impl CurrentDatabase {
         let database = (self.open)()?;
         check_schema(&database)?;
         *current = Some(database);
-        self.healthy.store(true, Ordering::Release);
-        log::info!("an embedded database was opened again");
         Ok(())
     }
 
@@ -142,6 +186,14 @@ impl CurrentDatabase {
             )),
         }
     }
+}
+
+/// A write that changes nothing, but has to find room on the disk as any other.
+pub(super) fn touch(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction
+        .open_table(ENGINE_TABLE)?
+        .insert(SCHEMA_KEY, SCHEMA_VERSION)?;
+    Ok(())
 }
 
 fn check_schema(database: &Database) -> Result<(), EngineError> {
@@ -171,8 +223,6 @@ fn check_schema(database: &Database) -> Result<(), EngineError> {
 
 fn write_schema(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction
-        .open_table(ENGINE_TABLE)?
-        .insert(SCHEMA_KEY, SCHEMA_VERSION)?;
+    touch(&transaction)?;
     Ok(transaction.commit()?)
 }

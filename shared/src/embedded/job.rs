@@ -84,9 +84,15 @@ fn commit(database: &CurrentDatabase, batch: &mut [BoxedJob]) -> Result<(), Engi
         }
         return Err(error);
     }
-    transaction.commit().map_err(|error| {
-        let error = EngineError::from_commit(error);
-        database.failed(&error);
-        error
-    })
+    match transaction.commit() {
+        Ok(()) => {
+            database.committed();
+            Ok(())
+        }
+        Err(error) => {
+            let error = EngineError::from_commit(error);
+            database.failed(&error);
+            Err(error)
+        }
+    }
 }

@@ -165,7 +165,7 @@ impl Engine {
         if self.inner.database.is_healthy() {
             Ok(())
         } else {
-            self.write(|_| Ok(())).await
+            self.write(database::touch).await
         }
     }
 }

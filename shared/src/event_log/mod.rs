@@ -16,6 +16,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 pub mod embedded;
 pub mod kafka;
+mod lag;
+
+pub use lag::Lag;
+use lag::UnderWay;
 
 /// Number of a partition within its topic, from 0.
 pub type Partition = i32;
@@ -146,6 +150,10 @@ pub trait Consumer: Send + Sync + 'static {
     fn resume(&self);
     /// Whether the group can be reached and this member is in it.
     fn check(&self) -> Result<(), LogError>;
+    /// How far the group is behind in the partitions of this member, as far as it is known.
+    fn lag(&self) -> Vec<Lag> {
+        Vec::new()
+    }
     /// Makes durable what was stored and leaves the group; at most about `deadline`.
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()>;
 }

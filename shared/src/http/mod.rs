@@ -13,6 +13,7 @@ use crate::actors::repository::{Command, Execute, RepositoryError};
 
 mod body;
 mod common;
+pub mod parked;
 mod problem;
 mod query;
 mod request;
@@ -47,6 +48,11 @@ impl Admission {
             questions: semaphore(),
             patience,
         }
+    }
+
+    /// Commands that may be taken now.
+    pub fn free(&self) -> usize {
+        self.commands.available_permits()
     }
 
     /// For a caller who waits longer than an answer takes: lets go of it when dropped.

@@ -53,6 +53,12 @@ impl Problem {
         }
     }
 
+    /// 400: exactly one of some fields is needed.
+    pub fn choose(fields: &'static str) -> Problem {
+        let detail = format!("exactly one of these fields is needed: {fields}");
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-field", detail)
+    }
+
     /// 400: the body cannot be read at all.
     pub fn malformed(error: &Malformed) -> Problem {
         Problem::new(
@@ -193,8 +199,9 @@ impl From<RepositoryError> for Problem {
             RepositoryError::Unavailable(detail) => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database-unavailable", detail)
             }
-            RepositoryError::OutcomeUnknown(_) => Problem::outcome_unknown(),
-            RepositoryError::Unfit(error) | RepositoryError::Panicked(error) => {
+            RepositoryError::OutcomeUnknown(_) | RepositoryError::Stopping => Problem::outcome_unknown(),
+            // `Behind` is only for events.
+            RepositoryError::Unfit(_) | RepositoryError::Panicked(_) | RepositoryError::Behind => {
                 log::error!(target: "HttpServer", "a request failed: {error}");
                 let detail = "the service failed; its log says why";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail)

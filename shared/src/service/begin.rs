@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use super::Ports;
 use crate::{
     actors::{
-        consumer::{ConsumerSettings, KafkaConsumerActor, Routes},
+        consumer::{ConsumerSettings, KafkaConsumerActor, ParkingDesk, Routes},
         essential::Essentials,
-        publisher::PublisherActor,
         repository::{Begin, RepositoryActor, Workspace},
     },
-    document_store::{CollectionSettings, StoreError},
+    document_store::{CollectionSettings, Document, StoreError},
     environment::Environment,
     event_log::{LogError, Subscription, TopicSettings},
     http::Readiness,
     metrics::Metrics,
+    parking::ParkedRecord,
 };
 
 /// Pause between tries to prepare the database or the log.
@@ -33,13 +33,12 @@ pub(super) struct BeginWhenReady<W: Workspace> {
     pub topics: Vec<TopicSettings>,
     pub collections: &'static [CollectionSettings],
     pub ports: Ports,
-    pub group: String,
+    pub desk: ParkingDesk,
     pub topic: String,
     pub routes: Routes,
     pub environment: Environment,
     pub metrics: Metrics,
     pub essentials: Essentials,
-    pub publisher: Addr<PublisherActor>,
     pub repository: Addr<RepositoryActor<W>>,
     pub consumer: Arc<OnceLock<Addr<KafkaConsumerActor>>>,
     pub readiness: Readiness,
@@ -48,23 +47,24 @@ pub(super) struct BeginWhenReady<W: Workspace> {
 impl<W: Workspace> BeginWhenReady<W> {
     pub async fn run(self) {
         let store = self.ports.store.clone();
-        let collections = || store.prepare(self.collections.to_vec());
+        let collections = [self.collections, &[ParkedRecord::COLLECTION]].concat();
+        let collections = || store.prepare(collections.clone());
         until_ready("database", collections, StoreError::to_string).await;
         self.repository.do_send(Begin);
 
         let log = self.ports.log.clone();
         until_ready("log", || log.prepare(self.topics.clone()), LogError::to_string).await;
         let subscription = Subscription {
-            group: self.group.clone(),
+            group: self.desk.group.clone(),
             topics: vec![self.topic],
         };
         let subscribe = || std::future::ready(log.subscribe(subscription.clone()));
         let subscribed = until_ready("consumer group", subscribe, LogError::to_string).await;
+        self.metrics.show_lag(&subscribed.consumer);
         let consumer = KafkaConsumerActor::new(ConsumerSettings {
-            group: self.group,
             subscribed,
             routes: self.routes,
-            publisher: self.publisher.recipient(),
+            desk: self.desk,
             environment: self.environment,
             metrics: self.metrics,
             essential: self.essentials.guard("KafkaConsumerActor"),

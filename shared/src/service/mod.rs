@@ -12,11 +12,12 @@ use std::{
 
 use actix::{Actor, Addr, Arbiter, Recipient};
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::{
     actors::{
-        consumer::{KafkaConsumerActor, Routes},
+        consumer::{KafkaConsumerActor, ParkingDesk, Routes},
         essential::{Deaths, Drain, Essential, Essentials},
         publisher::{Publish, PublisherActor},
         repository::{RepositoryActor, RepositorySettings, Workspace},
@@ -25,7 +26,7 @@ use crate::{
     document_store::{CollectionSettings, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
-    http::{Admission, CommonEndpoints, Readiness, surround, unknown_path},
+    http::{self, Admission, CommonEndpoints, Readiness, parked::ParkedApi, surround, unknown_path},
     logging,
     metrics::Metrics,
     settings::{Defaults, ServiceSettings},
@@ -74,6 +75,8 @@ pub struct Kit<W: Workspace> {
     pub environment: Environment,
     /// See [`ServiceSettings::reannounce_after`].
     pub reannounce_after: Duration,
+    /// Where things are counted.
+    pub metrics: Metrics,
     essentials: Essentials,
 }
 
@@ -109,6 +112,19 @@ pub enum StartError {
     Actors,
 }
 
+impl StartError {
+    fn address(addr: SocketAddr, reason: std::io::Error) -> StartError {
+        StartError::Address { addr, reason }
+    }
+}
+
+fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = |reason| StartError::address(addr, reason);
+    let listener = TcpListener::bind(addr).map_err(address)?;
+    let bound = listener.local_addr().map_err(address)?;
+    Ok((listener, bound))
+}
+
 /// The actors of a service, which live on one thread.
 pub struct Actors<S: Service> {
     publisher: Addr<PublisherActor>,
@@ -118,6 +134,7 @@ pub struct Actors<S: Service> {
     endpoints: S::Endpoints,
     readiness: Readiness,
     metrics: Metrics,
+    environment: Environment,
 }
 
 impl<S: Service> Actors<S> {
@@ -151,6 +168,7 @@ impl<S: Service> Actors<S> {
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             reannounce_after: settings.reannounce_after,
+            metrics: metrics.clone(),
             essentials: essentials.clone(),
         };
         let (endpoints, routes) = S::start_actors(&kit);
@@ -166,17 +184,26 @@ impl<S: Service> Actors<S> {
             endpoints,
             readiness,
             metrics: metrics.clone(),
+            environment: environment.clone(),
         };
         let begin = BeginWhenReady {
             topics: topics(settings),
             collections: S::COLLECTIONS,
             ports,
-            group: settings.group.clone(),
+            desk: ParkingDesk {
+                group: settings.group.clone(),
+                list: actors.repository.clone().recipient(),
+                change: actors.repository.clone().recipient(),
+                resume: actors.repository.clone().recipient(),
+                publisher: actors.publisher.clone().recipient(),
+                patience: settings.park_after,
+                environment: environment.clone(),
+                metrics: metrics.clone(),
+            },
             routes,
             environment,
             metrics,
             essentials,
-            publisher: actors.publisher.clone(),
             repository: actors.repository.clone(),
             consumer: actors.consumer.clone(),
             readiness: actors.readiness.clone(),
@@ -186,8 +213,25 @@ impl<S: Service> Actors<S> {
         actors
     }
 
+    /// The actors that requests ask.
+    pub fn endpoints(&self) -> &S::Endpoints {
+        &self.endpoints
+    }
+
+    /// What operators ask.
+    pub fn parked_api(&self, settings: &ServiceSettings) -> ParkedApi {
+        ParkedApi {
+            find: self.repository.clone().recipient(),
+            list: self.repository.clone().recipient(),
+            change: self.repository.clone().recipient(),
+            consumer: self.consumer.clone(),
+            environment: self.environment.clone(),
+            topic: settings.topic.clone(),
+        }
+    }
+
     /// Finishes what is under way, from the outside in.
-    async fn drain(&self) {
+    pub async fn drain(&self) {
         if let Some(consumer) = self.consumer.get() {
             let _ = consumer.send(Drain).await;
         }
@@ -213,9 +257,11 @@ fn topics(settings: &ServiceSettings) -> Vec<TopicSettings> {
 pub struct Running {
     /// Where it answers HTTP.
     pub http_addr: SocketAddr,
+    /// Where it answers operators.
+    pub admin_addr: SocketAddr,
     name: &'static str,
     deaths: Deaths,
-    server: ServerHandle,
+    servers: [ServerHandle; 2],
     arbiter: Arbiter,
     log: Arc<dyn EventLog>,
     drain: Option<oneshot::Sender<oneshot::Sender<()>>>,
@@ -228,10 +274,8 @@ pub async fn start<S: Service>(
     ports: Ports,
     environment: Environment,
 ) -> Result<Running, StartError> {
-    let addr = settings.http_addr;
-    let address = |reason| StartError::Address { addr, reason };
-    let listener = TcpListener::bind(addr).map_err(address)?;
-    let http_addr = listener.local_addr().map_err(address)?;
+    let (listener, http_addr) = bind(settings.http_addr)?;
+    let (admin_listener, admin_addr) = bind(settings.admin_addr)?;
 
     let (essentials, deaths) = Essentials::new();
     let log = ports.log.clone();
@@ -248,6 +292,7 @@ pub async fn start<S: Service>(
                 actors.endpoints.clone(),
                 actors.readiness.clone(),
                 actors.metrics.clone(),
+                actors.parked_api(&settings),
             );
             let _ = started.send(http);
             actix::spawn(async move {
@@ -258,7 +303,7 @@ pub async fn start<S: Service>(
             });
         });
     }
-    let (endpoints, readiness, metrics) = when_started.await.map_err(|_| StartError::Actors)?;
+    let (endpoints, readiness, metrics, parked) = when_started.await.map_err(|_| StartError::Actors)?;
 
     let admission = Admission::new(settings.max_in_flight, settings.request_timeout);
     let server = HttpServer::new(move || {
@@ -282,15 +327,32 @@ pub async fn start<S: Service>(
     .shutdown_timeout((settings.shutdown_timeout / 2).as_secs().max(1))
     .disable_signals()
     .listen(listener)
-    .map_err(address)?
+    .map_err(|reason| StartError::address(http_addr, reason))?
     .run();
-    let handle = server.handle();
+    let admin = HttpServer::new(move || {
+        logging::this_thread_serves(S::NAME);
+        let parked = parked.clone();
+        App::new()
+            .configure(move |config| http::parked::configure(parked, config))
+            .default_service(web::to(unknown_path))
+            .wrap(from_fn(surround))
+    })
+    .workers(1)
+    .client_request_timeout(HEADERS_WITHIN)
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(admin_listener)
+    .map_err(|reason| StartError::address(admin_addr, reason))?
+    .run();
+    let (handle, admin_handle) = (server.handle(), admin.handle());
     actix::spawn(server);
+    actix::spawn(admin);
     Ok(Running {
         http_addr,
+        admin_addr,
         name: S::NAME,
         deaths,
-        server: handle,
+        servers: [handle, admin_handle],
         arbiter,
         log,
         drain: Some(drain),
@@ -313,7 +375,7 @@ impl Running {
         log::info!(target: "Service", service = self.name; "stopping: finishing what is under way");
         let deadline = self.shutdown_timeout;
         let drained = tokio::time::timeout(deadline, async {
-            self.server.stop(true).await;
+            join_all(self.servers.iter().map(|server| server.stop(true))).await;
             let (told, when_drained) = oneshot::channel();
             if let Some(drain) = self.drain.take() {
                 let _ = drain.send(told);

@@ -42,6 +42,7 @@ impl Setup {
             Arc::new(EmbeddedStore::in_memory().expect("memory takes a database"));
         let settings = ServiceSettings {
             http_addr: ([127, 0, 0, 1], 0).into(),
+            admin_addr: ([127, 0, 0, 1], 0).into(),
             http_workers: 1,
             topic: TOPIC.to_owned(),
             partitions: 3,
@@ -52,6 +53,7 @@ impl Setup {
             max_in_flight: 1000,
             request_timeout: Duration::from_secs(10),
             reannounce_after: Duration::from_secs(600),
+            park_after: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(10),
         };
         Setup {
@@ -77,6 +79,8 @@ impl Setup {
 pub struct ServiceUnderTest<S: Service> {
     /// Asks it.
     pub http: Client,
+    /// Asks it as an operator.
+    pub admin: Client,
     /// What it was started with.
     pub setup: Setup,
     runtime: Runtime,
@@ -113,14 +117,15 @@ impl<S: Service> ServiceUnderTest<S> {
             actix::System::new().block_on(async move {
                 let started = start::<S>(&settings, ports, Environment::real()).await;
                 let running = started.expect("a free port can be had");
-                let _ = tell.send(running.http_addr);
+                let _ = tell.send((running.http_addr, running.admin_addr));
                 let _ = asked.await;
                 running.stop().await
             })
         });
-        let addr = told.recv().expect("the service starts");
+        let (http_addr, admin_addr) = told.recv().expect("the service starts");
         ServiceUnderTest {
-            http: Client::new(addr),
+            http: Client::new(http_addr),
+            admin: Client::new(admin_addr),
             setup,
             runtime,
             stop: Some(stop),

@@ -17,8 +17,11 @@ use shared::event_log::{
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
+mod commits;
 mod mock;
 mod real;
+mod rebalance;
+mod topics;
 
 /// For whatever has to happen, on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(30);

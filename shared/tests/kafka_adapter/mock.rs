@@ -19,9 +19,9 @@ use tokio::time::timeout;
 
 use super::{Member, PATIENCE, record, settings, text, within};
 
-type Mock = MockCluster<'static, DefaultProducerContext>;
+pub type Mock = MockCluster<'static, DefaultProducerContext>;
 
-fn mock(topic: &str, partitions: i32) -> (Mock, KafkaLog) {
+pub fn mock(topic: &str, partitions: i32) -> (Mock, KafkaLog) {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(topic, partitions, 1).unwrap();
     let log = KafkaLog::new(KafkaSettings {

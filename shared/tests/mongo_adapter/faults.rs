@@ -12,7 +12,7 @@ use super::support::*;
 static FAIL_POINT: Mutex<()> = Mutex::const_new(());
 
 /// Makes commands of this test's store fail; `None` where the server was not started for that.
-async fn fail(test: &Fixture, times: i32, mut data: Document) -> Option<MutexGuard<'static, ()>> {
+pub async fn fail(test: &Fixture, times: i32, mut data: Document) -> Option<MutexGuard<'static, ()>> {
     let turn = FAIL_POINT.lock().await;
     data.insert("appName", &test.settings.app_name);
     let command = doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data };
@@ -25,7 +25,7 @@ async fn fail(test: &Fixture, times: i32, mut data: Document) -> Option<MutexGua
     }
 }
 
-async fn stop_failing(test: &Fixture) {
+pub async fn stop_failing(test: &Fixture) {
     let command = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     test.client.database("admin").run_command(command).await.unwrap();
 }

@@ -11,7 +11,9 @@
 
 mod contract;
 mod faults;
+mod matrix;
 mod queries;
 mod servers;
 mod speed;
 mod support;
+mod truth;

@@ -17,7 +17,7 @@ use shared::document_store::{
 use super::support::*;
 
 /// Prepares as soon as the server lets it.
-async fn prepared(store: &MongoStore) {
+pub async fn prepared(store: &MongoStore) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while let Err(error) = store.prepare(vec![ORDERS, ACCOUNTS]).await {
         assert!(Instant::now() < deadline, "{error}");

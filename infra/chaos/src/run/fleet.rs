@@ -85,6 +85,7 @@ impl Instance {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
             .env("HTTP_ADDR", format!("127.0.0.1:{}", self.port))
+            .env("ADMIN_ADDR", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

@@ -6,12 +6,15 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use uuid::Uuid;
+
+pub mod deployment;
+pub mod small_disk;
 
 /// Within this everything has to happen; a failure shows sooner in most cases.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -39,6 +42,9 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// Where programs answer operators: on free ports.
+const ADMIN_ADDRS: [&str; 3] = ["ADMIN_ADDR", "CUSTOMERS_ADMIN_ADDR", "ORDERS_ADMIN_ADDR"];
+
 impl Process {
     /// Starts a binary; everything that it writes goes to a file.
     pub fn start(
@@ -54,6 +60,7 @@ impl Process {
             .env_remove("KAFKA_BROKERS")
             .env_remove("MONGODB_URI")
             .env_remove("RUST_LOG")
+            .envs(ADMIN_ADDRS.map(|name| (name, "127.0.0.1:0")))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the same file"))
@@ -61,6 +68,17 @@ impl Process {
             .spawn()
             .expect("our binary starts");
         Process { child, log }
+    }
+
+    /// The memory that it occupies, in bytes.
+    pub fn memory(&self) -> u64 {
+        let pid = self.child.id().to_string();
+        let ps = Command::new("ps").args(["-o", "rss=", "-p", &pid]).output();
+        let kilobytes = String::from_utf8(ps.expect("ps runs").stdout).expect("ps writes text");
+        1024 * kilobytes
+            .trim()
+            .parse::<u64>()
+            .expect("a child of ours that runs")
     }
 
     /// What it has written so far.
@@ -120,11 +138,13 @@ impl Drop for Process {
     }
 }
 
-/// Our binary of that name. `cargo test --workspace` has built them all side by side.
-fn binary(program: &str) -> PathBuf {
+/// Our binary of that name. `cargo test --workspace` has built them all side by side; `-p stack`
+/// does not, and would leave an old one in its place.
+pub fn binary(program: &str) -> PathBuf {
     let stack = Path::new(env!("CARGO_BIN_EXE_stack"));
     let path = stack.with_file_name(program);
-    if !path.exists() {
+    let built = changed(&path);
+    if built.is_none() || built < newest_source() {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "-p", program])
             .status();
@@ -134,6 +154,24 @@ fn binary(program: &str) -> PathBuf {
         );
     }
     path
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+fn newest_source() -> Option<SystemTime> {
+    fn newest(folder: PathBuf) -> Option<SystemTime> {
+        let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
+        let times = entries.map(|entry| match entry.path() {
+            path if path.is_dir() => newest(path),
+            path => changed(&path),
+        });
+        times.max().flatten()
+    }
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources = ["shared/src", "customers/src", "orders/src"].map(|of| newest(top.join(of)));
+    sources.into_iter().max().flatten()
 }
 
 /// A client of one service.
@@ -175,6 +213,19 @@ impl Client {
             .post(format!("{}{path}", self.url))
             .header("content-type", "application/json");
         read(request.send(body.to_string())?)
+    }
+
+    /// The status, the header `Retry-After`, and the body.
+    pub fn try_order(&self, body: &Value) -> Result<(u16, Option<String>, Value), ureq::Error> {
+        let request = self
+            .http
+            .post(format!("{}/api/orders", self.url))
+            .header("content-type", "application/json");
+        let response = request.send(body.to_string())?;
+        let retry_after = response.headers().get("retry-after");
+        let retry_after = retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        let (status, body) = read(response)?;
+        Ok((status, retry_after, body))
     }
 
     pub fn put(&self, path: &str, body: Value) -> Answer {

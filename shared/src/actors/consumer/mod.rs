@@ -3,39 +3,49 @@
 //!
 //! Promises: an offset is stored only when everything up to it is done. Records of one key are
 //! handed over in their order, each once the one before has its place in the repository's queue, so
-//! one busy customer still fills whole rounds. What can never be handled goes to the dead-letter
-//! topic before its offset is stored. At most `MAX_IN_FLIGHT` records are under way.
+//! one busy customer still fills whole rounds. A record that fails is parked, and the later ones of
+//! its key behind it; only then it counts as done (see [`crate::parking`]). At most `MAX_IN_FLIGHT`
+//! records are under way.
 //!
-//! Asks the handlers of its [`Routes`] and, for dead letters, the PublisherActor. Lives on the same
-//! thread as they do. When it fails for good, the service ends.
+//! Asks the handlers of its [`Routes`], the RepositoryActor for what is parked and, for dead
+//! letters, the PublisherActor. Lives on the same thread as they do. When it fails for good, the
+//! service ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
 use crate::{
     actors::{
         essential::{Check, Drain, Essential},
-        publisher::PublishRecord,
+        repository::Turn,
     },
     envelope::Received,
     environment::Environment,
     event_log::{Assignment, ConsumedRecord, Consumer, Signal, Subscribed},
     metrics::Metrics,
+    mutants::{self, Mutant},
+    parking::{LaneId, usable},
 };
 
 mod dead_letter;
+mod desk;
+mod failure;
 mod lanes;
+mod look;
+mod parked_lanes;
+mod parking;
 mod partitions;
 mod routes;
+mod runner;
 mod watermark;
 
-use dead_letter::{Verdict, dead_letter};
-use lanes::{Lane, Lanes};
+pub use desk::ParkingDesk;
+use lanes::{Lanes, lane_of};
+pub use look::Look;
+use parked_lanes::ParkedLanes;
 use partitions::Partitions;
 pub use routes::{Answer, Handle, HandlerError, Routes, outcome};
 
@@ -44,10 +54,6 @@ const MAX_IN_FLIGHT: usize = 2048;
 /// Records under way at which more are taken again. Well below the other: pausing throws away what
 /// Kafka's client has fetched ahead.
 const RESUME_AT: usize = MAX_IN_FLIGHT / 4;
-/// First pause before an event is tried again; doubles.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// No pause is longer.
-const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// How long leaving the group may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -56,14 +62,18 @@ pub struct KafkaConsumerActor {
     consumer: Arc<dyn Consumer>,
     /// Until it is started.
     signals: Option<tokio::sync::mpsc::UnboundedReceiver<Signal>>,
-    routes: Routes,
-    group: String,
-    publisher: Recipient<PublishRecord>,
+    routes: Rc<Routes>,
+    desk: ParkingDesk,
     environment: Environment,
     metrics: Metrics,
     partitions: Partitions,
-    /// Keys whose last record is not accepted yet, with the records behind it.
+    /// What is handed over and what waits for its turn.
     lanes: Lanes,
+    /// Keys with records that could not be handled.
+    parked: ParkedLanes,
+    /// When and how thoroughly parked records are looked for.
+    looks: look::Looks,
+    /// Records taken and not done.
     in_flight: usize,
     paused: bool,
     draining: Option<oneshot::Sender<()>>,
@@ -72,14 +82,12 @@ pub struct KafkaConsumerActor {
 
 /// What a [`KafkaConsumerActor`] is made of.
 pub struct ConsumerSettings {
-    /// The group it is a member of.
-    pub group: String,
     /// The membership.
     pub subscribed: Subscribed,
     /// Handlers by event name.
     pub routes: Routes,
-    /// Where dead letters go.
-    pub publisher: Recipient<PublishRecord>,
+    /// Where records are parked.
+    pub desk: ParkingDesk,
     /// Clock and chance.
     pub environment: Environment,
     /// Where records are counted.
@@ -90,38 +98,26 @@ pub struct ConsumerSettings {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Accepted(Lane);
+struct Accepted(LaneId);
 
+/// A record that was handed over, with what its handler answered.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Done {
-    assignment: Assignment,
-    offset: i64,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Failed {
+struct Answered {
+    lane: LaneId,
+    /// It had a place in the repository's queue before.
+    accepted: bool,
     record: ConsumedRecord,
-    attempts: u32,
-    error: HandlerError,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct TryAgain {
-    record: ConsumedRecord,
-    attempts: u32,
+    answer: Result<(), HandlerError>,
 }
 
 impl KafkaConsumerActor {
     /// A consumer that begins when the actor is started.
     pub fn new(settings: ConsumerSettings) -> KafkaConsumerActor {
         let ConsumerSettings {
-            group,
             subscribed,
             routes,
-            publisher,
+            desk,
             environment,
             metrics,
             essential,
@@ -129,13 +125,14 @@ impl KafkaConsumerActor {
         KafkaConsumerActor {
             consumer: subscribed.consumer,
             signals: Some(subscribed.signals),
-            routes,
-            group,
-            publisher,
+            routes: Rc::new(routes),
+            desk,
             environment,
             metrics,
             partitions: Partitions::default(),
             lanes: Lanes::default(),
+            parked: ParkedLanes::default(),
+            looks: look::Looks::default(),
             in_flight: 0,
             paused: false,
             draining: None,
@@ -151,20 +148,25 @@ impl Actor for KafkaConsumerActor {
         if let Some(mut signals) = self.signals.take() {
             ctx.add_stream(stream::poll_fn(move |cx| signals.poll_recv(cx)));
         }
+        self.look_regularly(ctx);
     }
 }
 
 impl StreamHandler<Signal> for KafkaConsumerActor {
     fn handle(&mut self, signal: Signal, ctx: &mut Context<Self>) {
         match signal {
-            Signal::Assigned(assignments) => self.partitions.assigned(&assignments),
+            Signal::Assigned(assignments) => {
+                self.partitions.assigned(&assignments);
+                self.open(assignments, ctx);
+            }
             Signal::Revoked(assignments) => {
-                self.in_flight -= self.lanes.forget(&assignments);
-                self.partitions.revoked(&assignments);
+                self.parked.revoked(&assignments);
+                let forgotten = self.lanes.forget(&assignments) + self.partitions.revoked(&assignments);
+                self.leave(forgotten);
             }
             Signal::Records(records) => records.into_iter().for_each(|record| self.take(record, ctx)),
             Signal::Failed(error) => {
-                log::error!(target: "KafkaConsumerActor", group = self.group.as_str(); "cannot go on: {error}");
+                log::error!(target: "KafkaConsumerActor", group = self.desk.group(); "cannot go on: {error}");
                 ctx.stop();
             }
         }
@@ -175,64 +177,28 @@ impl Handler<Accepted> for KafkaConsumerActor {
     type Result = ();
 
     fn handle(&mut self, Accepted(lane): Accepted, ctx: &mut Context<Self>) {
-        while let Some(record) = self.lanes.next(&lane) {
-            if self.hand_over(record, 1, Some(lane.clone()), ctx) {
-                return;
-            }
-        }
+        self.lanes.accepted(lane);
+        self.advance(lane, ctx);
     }
 }
 
-impl Handler<Done> for KafkaConsumerActor {
+impl Handler<Answered> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Done { assignment, offset }: Done, _: &mut Context<Self>) {
-        self.in_flight -= 1;
-        self.metrics.in_flight(self.in_flight);
-        if let Some(next) = self.partitions.done(&assignment, offset) {
-            self.consumer.store(&assignment, next);
-        }
-        if self.paused && self.in_flight <= RESUME_AT && self.draining.is_none() {
-            self.paused = false;
-            self.consumer.resume();
-        }
-        self.answer_drain();
-    }
-}
-
-impl Handler<Failed> for KafkaConsumerActor {
-    type Result = ();
-
-    fn handle(&mut self, failed: Failed, ctx: &mut Context<Self>) {
-        let Failed {
+    fn handle(&mut self, answered: Answered, ctx: &mut Context<Self>) {
+        let Answered {
+            lane,
+            accepted,
             record,
-            attempts,
-            error,
-        } = failed;
-        match error {
-            HandlerError::Poison { code, message } => self.give_up(record, code, message, attempts, ctx),
-            HandlerError::Transient(message) => {
-                let pause = retry_pause(attempts);
-                log::warn!(target: "KafkaConsumerActor", topic = &*record.position.topic,
-                    partition = record.position.partition, offset = record.position.offset,
-                    attempt = attempts; "to be tried again: {message}");
-                ctx.notify_later(
-                    TryAgain {
-                        record,
-                        attempts: attempts + 1,
-                    },
-                    self.environment.jitter(pause),
-                );
-            }
+            answer,
+        } = answered;
+        self.lanes.done(lane, accepted);
+        match answer {
+            Ok(()) => self.done(&record.assignment(), record.position.offset),
+            Err(error) => self.fail(record, error, ctx),
         }
-    }
-}
-
-impl Handler<TryAgain> for KafkaConsumerActor {
-    type Result = ();
-
-    fn handle(&mut self, TryAgain { record, attempts }: TryAgain, ctx: &mut Context<Self>) {
-        self.hand_over(record, attempts, None, ctx);
+        self.advance(lane, ctx);
+        self.work_off(lane, ctx);
     }
 }
 
@@ -251,9 +217,10 @@ impl Handler<Drain> for KafkaConsumerActor {
         let (told, drained) = oneshot::channel();
         self.draining = Some(told);
         self.consumer.pause();
+        self.parked.stop_all();
         // What waits behind a key is not begun any more; it will be delivered to somebody else.
-        self.in_flight -= self.lanes.forget_all();
-        self.answer_drain();
+        let forgotten = self.lanes.forget_all() + self.partitions.forget_held();
+        self.leave(forgotten);
         let consumer = self.consumer.clone();
         Box::pin(async move {
             let _ = drained.await;
@@ -263,10 +230,14 @@ impl Handler<Drain> for KafkaConsumerActor {
 }
 
 impl KafkaConsumerActor {
-    /// Begins a record, or lets it wait behind those of its key.
+    /// Begins a record.
     fn take(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
         if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
+        }
+        if mutants::is_active(Mutant::StoreOffsetEarly) {
+            self.consumer
+                .store(&record.assignment(), record.position.offset + 1);
         }
         self.in_flight += 1;
         self.metrics.in_flight(self.in_flight);
@@ -274,118 +245,97 @@ impl KafkaConsumerActor {
             self.paused = true;
             self.consumer.pause();
         }
-        if let Some((lane, record)) = self.lanes.enter(record)
-            && !self.hand_over(record, 1, Some(lane.clone()), ctx)
-        {
-            self.lanes.next(&lane);
+        if let Some(record) = self.partitions.hold(record) {
+            self.sort_in(record, ctx);
         }
     }
 
-    /// Sends a record to its handler. `false`: it needs none, so nothing has to wait behind it.
-    fn hand_over(
-        &mut self,
-        record: ConsumedRecord,
-        attempts: u32,
-        lane: Option<Lane>,
-        ctx: &mut Context<Self>,
-    ) -> bool {
-        let received = match Received::read(&record) {
-            Ok(received) => received,
-            Err(error) => {
-                self.give_up(record, "malformed-envelope", error.to_string(), attempts, ctx);
-                return false;
+    /// Puts a record where it belongs: behind those of its key that are parked, or those under way.
+    fn sort_in(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
+        let lane = lane_of(&record);
+        match self.parked.get(lane) {
+            // What nobody handles has no effect that could come too early.
+            Some(parked) if !parked.holding => match addressee(&self.routes, &record) {
+                Ok(Addressee::Nobody { known }) => self.skip(&record, known),
+                Ok(Addressee::Handler(..)) | Err(_) => self.park_behind(record, ctx),
+            },
+            Some(_) => self.lanes.enter(lane, record),
+            None => {
+                self.lanes.enter(lane, record);
+                self.advance(lane, ctx);
             }
-        };
-        let assignment = record.assignment();
-        let offset = record.position.offset;
-        let Some(route) = self.routes.get(&received.name) else {
-            let known = crate::contracts::is_known(&received.name);
-            self.metrics.skipped(known);
-            if !known {
-                log::warn!(target: "KafkaConsumerActor", event_id = received.event_id.as_str(),
-                    event = received.name.as_str(); "skipped: an event of this name is not known here");
+        }
+    }
+
+    /// Hands over what it is the turn of.
+    fn advance(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
+        while self.parked.get(lane).is_none()
+            && let Some(record) = self.lanes.next(lane)
+        {
+            self.hand_over(lane, record, ctx);
+        }
+    }
+
+    /// Sends a record to its handler.
+    fn hand_over(&mut self, lane: LaneId, record: ConsumedRecord, ctx: &mut Context<Self>) {
+        let (turn, when_accepted) = Turn::new(usable(record.key.as_deref()).map(|_| lane));
+        let (name, answer) = match begin(&self.routes, &record, turn) {
+            Ok(Begun::Answer(name, answer)) => (name, answer),
+            Ok(Begun::Skipped { known }) => {
+                self.lanes.done(lane, false);
+                return self.skip(&record, known);
             }
-            ctx.notify(Done { assignment, offset });
-            return false;
-        };
-        let (accepted, when_accepted) = oneshot::channel();
-        let name = route.name();
-        let answer = match route.hand_over(received, accepted) {
-            Ok(answer) => answer,
             Err(error) => {
-                self.give_up(record, "malformed-event", error.to_string(), attempts, ctx);
-                return false;
+                self.lanes.done(lane, false);
+                return self.fail(record, error, ctx);
             }
         };
         let (this, metrics) = (ctx.address(), self.metrics.clone());
         actix::spawn(async move {
-            let lane_is_free = async {
-                // Dropped unsent where the handler failed before: then nothing has to wait either.
-                let _ = when_accepted.await;
-                if let Some(lane) = lane {
+            let accepted = async {
+                // Dropped unsent where the handler failed before: the answer tells then.
+                let accepted = when_accepted.await.is_ok();
+                if accepted {
                     this.do_send(Accepted(lane));
                 }
+                accepted
             };
             // Together: to a full mailbox the event is delivered only when the answer is polled.
-            let ((), answer) = futures_util::future::join(lane_is_free, answer).await;
-            match answer {
-                Ok(()) => {
-                    metrics.consumed(name);
-                    this.do_send(Done { assignment, offset });
-                }
-                Err(error) => this.do_send(Failed {
-                    record,
-                    attempts,
-                    error,
-                }),
+            let (accepted, answer) = futures_util::future::join(accepted, answer).await;
+            if answer.is_ok() {
+                metrics.consumed(name);
             }
-        });
-        true
-    }
-
-    /// Puts a record on the dead-letter topic; done when it stands there, however long that takes.
-    fn give_up(
-        &self,
-        record: ConsumedRecord,
-        code: &'static str,
-        error: String,
-        attempts: u32,
-        ctx: &mut Context<Self>,
-    ) {
-        log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,
-            partition = record.position.partition, offset = record.position.offset,
-            attempt = attempts, reason = code; "to the dead letters: {error}");
-        let time = self.environment.now();
-        let verdict = Verdict {
-            group: &self.group,
-            reason: code,
-            error: &error,
-            attempts,
-            time,
-        };
-        let letter = dead_letter(&record, &verdict);
-        let (publisher, this, metrics) = (self.publisher.clone(), ctx.address(), self.metrics.clone());
-        let environment = self.environment.clone();
-        actix::spawn(async move {
-            for failures in 0.. {
-                match publisher.send(PublishRecord(letter.clone())).await {
-                    Ok(Ok(_)) => break,
-                    Ok(Err(error)) => {
-                        log::error!(target: "KafkaConsumerActor", "the dead letter is not written: {error}")
-                    }
-                    Err(_) => return,
-                }
-                tokio::time::sleep(environment.jitter(retry_pause(failures))).await;
-            }
-            metrics.dead_letter(code);
-            this.do_send(Done {
-                assignment: record.assignment(),
-                offset: record.position.offset,
+            this.do_send(Answered {
+                lane,
+                accepted,
+                record,
+                answer,
             });
         });
     }
 
-    fn answer_drain(&mut self) {
+    /// A record is meant for nobody here.
+    fn skip(&mut self, record: &ConsumedRecord, known: bool) {
+        self.metrics.skipped(known);
+        self.done(&record.assignment(), record.position.offset);
+    }
+
+    /// A record is handled, or parked: its offset may be stored once all before it are.
+    fn done(&mut self, assignment: &Assignment, offset: i64) {
+        if let Some(next) = self.partitions.done(assignment, offset) {
+            self.consumer.store(assignment, next);
+        }
+        self.leave(1);
+    }
+
+    /// So many records are no longer under way here.
+    fn leave(&mut self, records: usize) {
+        self.in_flight -= records;
+        self.metrics.in_flight(self.in_flight);
+        if self.paused && self.in_flight <= RESUME_AT && self.draining.is_none() {
+            self.paused = false;
+            self.consumer.resume();
+        }
         if self.in_flight == 0
             && let Some(told) = self.draining.take()
         {
@@ -394,7 +344,55 @@ impl KafkaConsumerActor {
     }
 }
 
-/// The pause after so many tries.
-fn retry_pause(tries: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY)
+/// Whom a record is meant for.
+enum Addressee<'a> {
+    Handler(Received, &'a dyn routes::Route),
+    Nobody {
+        /// Whether the name of the event is known at all.
+        known: bool,
+    },
+}
+
+/// Reads whom a record is meant for.
+fn addressee<'a>(routes: &'a Routes, record: &ConsumedRecord) -> Result<Addressee<'a>, HandlerError> {
+    let received = Received::read(record).map_err(|error| HandlerError::Poison {
+        code: "malformed-envelope",
+        message: error.to_string(),
+    })?;
+    if let Some(route) = routes.get(&received.name) {
+        return Ok(Addressee::Handler(received, route));
+    }
+    let known = crate::contracts::is_known(&received.name);
+    if !known {
+        log::warn!(target: "KafkaConsumerActor", event_id = received.event_id.as_str(),
+            event = received.name.as_str(); "skipped: an event of this name is not known here");
+    }
+    Ok(Addressee::Nobody { known })
+}
+
+/// What becomes of a record at once.
+enum Begun {
+    /// Its handler has it, and will answer.
+    Answer(&'static str, Answer),
+    /// No handler is meant for it.
+    Skipped {
+        /// Whether its name is known at all.
+        known: bool,
+    },
+}
+
+/// Reads a record and sends it to its handler.
+fn begin(routes: &Routes, record: &ConsumedRecord, turn: Turn) -> Result<Begun, HandlerError> {
+    let (received, route) = match addressee(routes, record)? {
+        Addressee::Handler(received, route) => (received, route),
+        Addressee::Nobody { known } => return Ok(Begun::Skipped { known }),
+    };
+    let name = route.name();
+    let answer = route
+        .hand_over(received, turn)
+        .map_err(|error| HandlerError::Poison {
+            code: "malformed-event",
+            message: error.to_string(),
+        })?;
+    Ok(Begun::Answer(name, answer))
 }

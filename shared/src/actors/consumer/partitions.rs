@@ -13,10 +13,12 @@ pub struct Partitions(BTreeMap<(Arc<str>, Partition), Assigned>);
 struct Assigned {
     generation: u64,
     watermark: Watermark,
+    /// What came before it was known which keys are parked.
+    held: Option<Vec<ConsumedRecord>>,
 }
 
 impl Partitions {
-    /// These are ours from now on.
+    /// These are ours from now on; their records are held until [`Partitions::open`].
     pub fn assigned(&mut self, assignments: &[Assignment]) {
         for Assignment {
             topic,
@@ -28,20 +30,24 @@ impl Partitions {
             let assigned = Assigned {
                 generation: *generation,
                 watermark: Watermark::default(),
+                held: Some(Vec::new()),
             };
             self.0.insert((topic.clone(), *partition), assigned);
         }
     }
 
-    /// These are no longer.
-    pub fn revoked(&mut self, assignments: &[Assignment]) {
+    /// These are no longer; how many records of them were held.
+    pub fn revoked(&mut self, assignments: &[Assignment]) -> usize {
+        let mut held = 0;
         for assignment in assignments {
             let Assignment { topic, partition, .. } = assignment;
             log::info!(target: "KafkaConsumerActor", topic = &**topic, partition = *partition; "revoked");
-            if self.find(assignment).is_some() {
+            if let Some(found) = self.find(assignment) {
+                held += found.held.as_ref().map_or(0, Vec::len);
                 self.0.remove(&(topic.clone(), *partition));
             }
         }
+        held
     }
 
     /// A record is taken. `false`: its partition is not ours any more.
@@ -55,9 +61,50 @@ impl Partitions {
         }
     }
 
+    /// Holds the record, if its partition is not open yet; else it is to be handled.
+    pub fn hold(&mut self, record: ConsumedRecord) -> Option<ConsumedRecord> {
+        match self
+            .find(&record.assignment())
+            .and_then(|found| found.held.as_mut())
+        {
+            Some(held) => {
+                held.push(record);
+                None
+            }
+            None => Some(record),
+        }
+    }
+
+    /// The parked keys of this partition are known: what was held, to be handled now.
+    pub fn open(&mut self, assignment: &Assignment) -> Vec<ConsumedRecord> {
+        let held = self.find(assignment).and_then(|found| found.held.take());
+        held.unwrap_or_default()
+    }
+
+    /// Forgets what is held; how much it was.
+    pub fn forget_held(&mut self) -> usize {
+        let held = self.0.values_mut().filter_map(|found| found.held.as_mut());
+        held.map(|held| std::mem::take(held).len()).sum()
+    }
+
     /// A record is done; the offset to store, if there is a new one.
     pub fn done(&mut self, assignment: &Assignment, offset: Offset) -> Option<Offset> {
         self.find(assignment)?.watermark.done(offset)
+    }
+
+    /// Whether this assignment is not over.
+    pub fn is_ours(&mut self, assignment: &Assignment) -> bool {
+        self.find(assignment).is_some()
+    }
+
+    /// The assignments that are not over.
+    pub fn assignments(&self) -> Vec<Assignment> {
+        let of = |((topic, partition), assigned): (&(Arc<str>, Partition), &Assigned)| Assignment {
+            topic: topic.clone(),
+            partition: *partition,
+            generation: assigned.generation,
+        };
+        self.0.iter().map(of).collect()
     }
 
     fn find(&mut self, assignment: &Assignment) -> Option<&mut Assigned> {

@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, marker::PhantomData};
 
 use actix::{MailboxError, Message, Recipient};
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::oneshot;
 
 use crate::{
-    actors::repository::RepositoryError,
+    actors::repository::{RepositoryError, Turn},
     contracts::{self, Event, EventError},
     envelope::Received,
     logging::Step,
@@ -21,17 +20,24 @@ pub struct Handle<E: Event> {
     pub event: E,
     /// Where it stood and what it came from.
     pub received: Received,
-    /// To be told once the event has its place in the order of the repository; until then no later
-    /// event of its key is handed over.
-    pub accepted: oneshot::Sender<()>,
+    /// Its place in the order of its key; goes along with the command.
+    pub turn: Turn,
 }
 
 /// Why an event has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandlerError {
-    /// Trying again may help.
+    /// Trying again will help, sooner or later: it is tried until then.
     #[error("{0}")]
     Transient(String),
+    /// What it is about is not here yet: it is tried for a while.
+    #[error("{message}")]
+    TooEarly {
+        /// A stable word for it; `dl-reason` of the dead letter.
+        code: &'static str,
+        /// What is missing.
+        message: String,
+    },
     /// It will never have one.
     #[error("{message}")]
     Poison {
@@ -40,23 +46,36 @@ pub enum HandlerError {
         /// What is wrong.
         message: String,
     },
+    /// An earlier event of its key has failed: it has to wait behind that.
+    #[error("an earlier event of its key has failed")]
+    Behind,
+    /// The service is ending. Nothing is decided about the event: it will be delivered again.
+    #[error("the service is ending")]
+    Abandoned,
 }
 
 /// What the answer of a RepositoryActor means for the event behind the command. Every cause is named,
 /// so a new one does not compile until its fate is chosen.
 pub fn outcome<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> Result<T, HandlerError> {
-    let answer = answer.map_err(|error| match error {
-        MailboxError::Closed | MailboxError::Timeout => HandlerError::Transient(error.to_string()),
-    })?;
+    let answer = answer.map_err(abandoned)?;
     answer.map_err(|error| match error {
         RepositoryError::Unavailable(message)
         | RepositoryError::OutcomeUnknown(message)
         | RepositoryError::Unfit(message) => HandlerError::Transient(message),
+        RepositoryError::Behind => HandlerError::Behind,
+        RepositoryError::Stopping => HandlerError::Abandoned,
         RepositoryError::Panicked(message) => HandlerError::Poison {
             code: "handler-panicked",
             message,
         },
     })
+}
+
+/// An actor that does not answer is dead, and by that the service ends.
+fn abandoned(error: MailboxError) -> HandlerError {
+    match error {
+        MailboxError::Closed | MailboxError::Timeout => HandlerError::Abandoned,
+    }
 }
 
 /// What a handler answers, when it does.
@@ -89,7 +108,7 @@ impl Routes {
 pub(super) trait Route {
     fn name(&self) -> &'static str;
     /// Decodes the event and sends it to its handler.
-    fn hand_over(&self, received: Received, accepted: oneshot::Sender<()>) -> Result<Answer, EventError>;
+    fn hand_over(&self, received: Received, turn: Turn) -> Result<Answer, EventError>;
 }
 
 struct To<E: Event> {
@@ -102,7 +121,7 @@ impl<E: Event> Route for To<E> {
         E::NAME
     }
 
-    fn hand_over(&self, received: Received, accepted: oneshot::Sender<()>) -> Result<Answer, EventError> {
+    fn hand_over(&self, received: Received, turn: Turn) -> Result<Answer, EventError> {
         let event = contracts::read::<E>(&received.data)?;
         Step::received(&received)
             .with_some("order_id", &event.order_id())
@@ -115,12 +134,10 @@ impl<E: Event> Route for To<E> {
         let asked = self.handler.send(Handle {
             event,
             received,
-            accepted,
+            turn,
         });
         Ok(Box::pin(async move {
-            asked
-                .await
-                .unwrap_or_else(|error| Err(HandlerError::Transient(format!("the handler is gone: {error}"))))
+            asked.await.unwrap_or_else(|error| Err(abandoned(error)))
         }))
     }
 }
@@ -130,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_bug_gives_an_event_up_everything_else_is_tried_again() {
+    fn only_a_bug_is_for_good_everything_else_is_tried_again() {
         let failed = |error: RepositoryError| outcome::<()>(Ok(Err(error)));
         let transient = |message: &str| Err(HandlerError::Transient(message.into()));
         assert_eq!(outcome(Ok(Ok(7))), Ok(7));
@@ -146,11 +163,10 @@ mod tests {
         };
         let panicked = RepositoryError::Panicked("deciding failed".into());
         assert_eq!(failed(panicked), Err(poison));
+        assert_eq!(failed(RepositoryError::Behind), Err(HandlerError::Behind));
+        assert_eq!(failed(RepositoryError::Stopping), Err(HandlerError::Abandoned));
         for gone in [MailboxError::Closed, MailboxError::Timeout] {
-            assert!(matches!(
-                outcome::<()>(Err(gone)),
-                Err(HandlerError::Transient(_))
-            ));
+            assert_eq!(outcome::<()>(Err(gone)), Err(HandlerError::Abandoned));
         }
     }
 }

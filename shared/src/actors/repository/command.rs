@@ -8,7 +8,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{document_store::DocumentKey, environment::Timestamp};
+use crate::{
+    document_store::DocumentKey,
+    environment::Timestamp,
+    mutants::{self, Mutant},
+    parking::LaneId,
+};
 
 use super::{RepositoryError, Workspace};
 
@@ -22,8 +27,29 @@ pub trait Command: Send + 'static {
     fn documents(&self) -> Vec<DocumentKey>;
     /// Decides on the copies.
     fn decide(&self, workspace: &mut Self::Workspace, now: Timestamp) -> Self::Reply;
+    /// Whether by this reply the event behind the command has failed. Such a decision puts nothing;
+    /// later events of the same key are not decided until the failed one is dealt with.
+    fn holds_up(&self, _reply: &Self::Reply) -> bool {
+        false
+    }
     /// The decision is durable: the place for a log line.
     fn committed(&self, reply: &Self::Reply);
+}
+
+/// The place of an event in the order of its key.
+#[derive(Debug)]
+pub struct Turn {
+    pub(super) lane: Option<LaneId>,
+    pub(super) accepted: oneshot::Sender<()>,
+}
+
+impl Turn {
+    /// In the order of this key, if any. The receiver is told once the event has its place in the
+    /// queue of the repository; until then no later event of the key is to be handed over.
+    pub fn new(lane: Option<LaneId>) -> (Turn, oneshot::Receiver<()>) {
+        let (accepted, when_accepted) = oneshot::channel();
+        (Turn { lane, accepted }, when_accepted)
+    }
 }
 
 /// Executes a command; answered when what it changed is durable. An answer that never comes leaves
@@ -33,8 +59,8 @@ pub trait Command: Send + 'static {
 pub struct Execute<C: Command> {
     /// What to do.
     pub command: C,
-    /// Told when the command has its place in the order.
-    pub accepted: Option<oneshot::Sender<()>>,
+    /// Of an event.
+    pub turn: Option<Turn>,
     /// Not begun after this. Without, it is tried until it succeeds.
     pub deadline: Option<Instant>,
     /// Given back when what the command announced is in the log: bounds what is under way.
@@ -43,10 +69,10 @@ pub struct Execute<C: Command> {
 
 impl<C: Command> Execute<C> {
     /// On behalf of an event: has to happen, however long it takes.
-    pub fn for_event(command: C, accepted: oneshot::Sender<()>) -> Execute<C> {
+    pub fn for_event(command: C, turn: Turn) -> Execute<C> {
         Execute {
             command,
-            accepted: Some(accepted),
+            turn: Some(turn),
             deadline: None,
             permit: None,
         }
@@ -56,7 +82,7 @@ impl<C: Command> Execute<C> {
     pub fn for_request(command: C, deadline: Instant, permit: OwnedSemaphorePermit) -> Execute<C> {
         Execute {
             command,
-            accepted: None,
+            turn: None,
             deadline: Some(deadline),
             permit: Some(permit),
         }
@@ -65,18 +91,34 @@ impl<C: Command> Execute<C> {
 
 /// A command of whatever type with its asker.
 pub(super) trait Task<W> {
+    /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
+    /// What no two rounds may have at a time: its documents and the key of its event.
+    fn claims(&self) -> &[DocumentKey];
+    fn lane(&self) -> Option<LaneId>;
     fn is_expired(&self, now: Instant) -> bool;
-    /// Fails where the rules panicked.
-    fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<(), RepositoryError>;
+    /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
+    fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
     /// What was decided last is durable.
     fn succeed(self: Box<Self>) -> Option<OwnedSemaphorePermit>;
     fn fail(self: Box<Self>, error: RepositoryError);
 }
 
+/// Whether later events of the key may be decided after this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Followed {
+    Yes,
+    No,
+}
+
+/// Stands among documents for the key of an event.
+const LANE: &str = "(lane)";
+
 pub(super) struct Pending<C: Command> {
     command: C,
-    documents: Vec<DocumentKey>,
+    /// The documents, and last the key, if there is one.
+    claims: Vec<DocumentKey>,
+    lane: Option<LaneId>,
     deadline: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
     decided: Option<C::Reply>,
@@ -84,42 +126,68 @@ pub(super) struct Pending<C: Command> {
 }
 
 impl<C: Command> Pending<C> {
+    /// With whom to tell when it stands in the queue.
     pub(super) fn new(
         message: Execute<C>,
         asker: oneshot::Sender<Result<C::Reply, RepositoryError>>,
-    ) -> Pending<C> {
+    ) -> (Pending<C>, Option<oneshot::Sender<()>>) {
         let Execute {
             command,
-            accepted: _,
+            turn,
             deadline,
             permit,
         } = message;
-        Pending {
-            documents: command.documents(),
+        let (lane, accepted) = match turn {
+            Some(Turn { lane, accepted }) => (lane, Some(accepted)),
+            None => (None, None),
+        };
+        let mut claims = command.documents();
+        claims.extend(lane.map(|lane| DocumentKey {
+            collection: LANE,
+            id: lane.0,
+        }));
+        let pending = Pending {
+            claims,
+            lane,
             command,
             deadline,
             permit,
             decided: None,
             asker,
-        }
+        };
+        (pending, accepted)
     }
 }
 
 impl<C: Command> Task<C::Workspace> for Pending<C> {
     fn documents(&self) -> &[DocumentKey] {
-        &self.documents
+        let documents = self.claims.len() - usize::from(self.lane.is_some());
+        &self.claims[..documents]
+    }
+
+    fn claims(&self) -> &[DocumentKey] {
+        &self.claims
+    }
+
+    fn lane(&self) -> Option<LaneId> {
+        self.lane
     }
 
     fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<(), RepositoryError> {
+    fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<Followed, RepositoryError> {
         // Rules compute first and put documents last, so a panic leaves the workspace as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| self.command.decide(workspace, now)));
         let decided = decided.map_err(|panic| RepositoryError::Panicked(describe(&*panic)))?;
+        if mutants::is_active(Mutant::AnswerBeforeCommit) {
+            let _ = std::mem::replace(&mut self.asker, oneshot::channel().0).send(Ok(decided));
+            return Ok(Followed::Yes);
+        }
+        let holds_up = self.command.holds_up(&decided);
         self.decided = Some(decided);
-        Ok(())
+        Ok(if holds_up { Followed::No } else { Followed::Yes })
     }
 
     fn succeed(self: Box<Self>) -> Option<OwnedSemaphorePermit> {

@@ -2,8 +2,9 @@
 //!
 //! Commands that arrive while a commit is under way wait together; the next round takes all of
 //! them. No timer: an idle system commits at once, a busy one in batches. At most
-//! `ROUNDS_IN_FLIGHT` rounds at a time, never two over the same document, so commands on a
-//! document are decided in the order in which they arrived.
+//! `ROUNDS_IN_FLIGHT` rounds at a time, never two over the same document or over events of the same
+//! key, so commands on a document, and events of a key, are decided in the order in which they
+//! arrived. When an event fails, later ones of its key that are here already fail behind it.
 //!
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
@@ -16,25 +17,30 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     actors::essential::{Check, Drain, Essential},
     contracts::EventId,
     document_store::{CollectionSettings, DocumentKey, DocumentStore, Mark, StoreError},
+    mutants::{self, Mutant},
 };
 
 mod command;
 mod outbox_ledger;
+mod parking;
 mod queries;
 mod round;
 mod sweep;
 mod workspace;
 
-pub use command::{Command, Execute};
+pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
+pub use parking::{ChangeParked, ResumeLane};
 pub use queries::{Find, List};
 use round::{Aftermath, HandOver, Tools};
 use sweep::SWEEP_EVERY;
@@ -65,6 +71,12 @@ pub enum RepositoryError {
     /// The rules panicked: a bug.
     #[error("deciding failed: {0}")]
     Panicked(String),
+    /// An earlier event of the same key has failed; nothing was changed.
+    #[error("an earlier event of its key has failed")]
+    Behind,
+    /// The service ends before the answer is known.
+    #[error("the service is stopping")]
+    Stopping,
 }
 
 impl From<StoreError> for RepositoryError {
@@ -85,7 +97,7 @@ pub struct RepositoryActor<W: Workspace> {
     /// Set by [`Begin`].
     prepared: bool,
     waiting: VecDeque<Box<dyn Task<W>>>,
-    /// Documents of rounds in flight.
+    /// Documents and keys of rounds in flight.
     busy: BTreeSet<DocumentKey>,
     rounds: usize,
     marks: Vec<Mark>,
@@ -119,9 +131,13 @@ pub struct Begin;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RoundDone {
-    documents: Vec<DocumentKey>,
+    claims: Vec<DocumentKey>,
     aftermath: Aftermath,
 }
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RoundDied;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -148,6 +164,7 @@ impl<W: Workspace> RepositoryActor<W> {
                 store,
                 publisher,
                 ledger,
+                stopped_lanes: Rc::default(),
                 environment,
                 metrics,
             },
@@ -186,33 +203,40 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
 impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
     type Result = ResponseFuture<Result<C::Reply, RepositoryError>>;
 
-    fn handle(&mut self, mut message: Execute<C>, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, message: Execute<C>, ctx: &mut Context<Self>) -> Self::Result {
         let (asker, answer) = oneshot::channel();
-        let accepted = message.accepted.take();
         if !self.prepared && message.deadline.is_some() {
             return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
-        self.waiting.push_back(Box::new(Pending::new(message, asker)));
+        let (pending, accepted) = Pending::new(message, asker);
+        self.waiting.push_back(Box::new(pending));
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
         }
         self.start_rounds(ctx);
-        let unknown = || RepositoryError::OutcomeUnknown("the service is stopping".into());
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unknown())) })
+        Box::pin(async move { answer.await.unwrap_or(Err(RepositoryError::Stopping)) })
     }
 }
 
 impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
     type Result = ();
 
-    fn handle(&mut self, RoundDone { documents, aftermath }: RoundDone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, RoundDone { claims, aftermath }: RoundDone, ctx: &mut Context<Self>) {
         self.rounds -= 1;
-        for key in documents {
+        for key in claims {
             self.busy.remove(&key);
         }
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
         self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<RoundDied> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, _: RoundDied, ctx: &mut Context<Self>) {
+        ctx.stop();
     }
 }
 
@@ -270,14 +294,18 @@ impl<W: Workspace> RepositoryActor<W> {
             if tasks.is_empty() {
                 return;
             }
-            let documents: Vec<_> = tasks.iter().flat_map(|task| task.documents()).copied().collect();
-            self.busy.extend(&documents);
+            let claims: Vec<_> = tasks.iter().flat_map(|task| task.claims()).copied().collect();
+            self.busy.extend(&claims);
             self.rounds += 1;
-            let (tools, this) = (self.tools.clone(), ctx.address());
+            let this = ctx.address();
             // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
+            let round = actix::spawn(round::run(self.tools.clone(), tasks));
             actix::spawn(async move {
-                let aftermath = round::run(tools, tasks).await;
-                this.do_send(RoundDone { documents, aftermath });
+                match round.await {
+                    Ok(aftermath) => this.do_send(RoundDone { claims, aftermath }),
+                    // A panic: what the round held is held for ever, so the service starts anew.
+                    Err(_) => this.do_send(RoundDied),
+                }
             });
         }
     }
@@ -312,8 +340,8 @@ impl<W: Workspace> RepositoryActor<W> {
             };
             if task.is_expired(now) {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
-            } else if task.documents().iter().any(|key| blocked.contains(key)) {
-                blocked.extend(task.documents());
+            } else if task.claims().iter().any(|key| blocked.contains(key)) {
+                blocked.extend(task.claims());
                 passed_over.push_back(task);
             } else {
                 tasks.push(task);
@@ -329,7 +357,14 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                let refused = (&mut hand_over.confirmed).await.ok();
+                let refused = if mutants::is_active(Mutant::MarkBeforeConfirmed) {
+                    Some(Vec::new())
+                } else {
+                    (&mut hand_over.confirmed).await.ok()
+                };
+                if mutants::is_active(Mutant::LosePermit) {
+                    std::mem::forget(std::mem::take(&mut hand_over.permits));
+                }
                 hand_over.permits.clear();
                 this.do_send(Arrived { hand_over, refused });
             });

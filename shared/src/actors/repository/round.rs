@@ -18,7 +18,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{RepositoryError, Workspace, command::Task, outbox_ledger::OutboxLedger, workspace::Change};
+use super::{
+    RepositoryError, Workspace,
+    command::{Followed, Task},
+    outbox_ledger::OutboxLedger,
+    parking::StoppedLanes,
+    workspace::Change,
+};
 use crate::{
     actors::publisher::Publish,
     contracts::EventId,
@@ -26,6 +32,7 @@ use crate::{
     envelope::OutboxEvent,
     environment::Environment,
     metrics::Metrics,
+    mutants::{self, Mutant},
 };
 
 /// First pause after a failure; doubles with each further one.
@@ -41,6 +48,7 @@ pub(super) struct Tools {
     pub store: Arc<dyn DocumentStore>,
     pub publisher: Recipient<Publish>,
     pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub stopped_lanes: Rc<RefCell<StoppedLanes>>,
     pub environment: Environment,
     pub metrics: Metrics,
 }
@@ -121,6 +129,9 @@ async fn attempt<W: Workspace>(
     };
     for (key, error) in &unreadable {
         log::error!(target: "RepositoryActor", document:% = key.id, collection = key.collection; "{error}");
+        let mut stopped = tools.stopped_lanes.borrow_mut();
+        let failed = tasks.iter().filter(|task| task.documents().contains(key));
+        failed.for_each(|task| stopped.stop(task.lane()));
         give_up(
             tasks,
             |task| task.documents().contains(key),
@@ -130,9 +141,22 @@ async fn attempt<W: Workspace>(
 
     let now = tools.environment.now();
     for mut task in std::mem::take(tasks) {
+        let lane = task.lane();
+        if tools.stopped_lanes.borrow().contains(lane) {
+            task.fail(RepositoryError::Behind);
+            continue;
+        }
         match task.decide(&mut workspace, now) {
-            Ok(()) => tasks.push(task),
-            Err(error) => task.fail(error),
+            Ok(followed) => {
+                if followed == Followed::No {
+                    tools.stopped_lanes.borrow_mut().stop(lane);
+                }
+                tasks.push(task);
+            }
+            Err(error) => {
+                tools.stopped_lanes.borrow_mut().stop(lane);
+                task.fail(error);
+            }
         }
     }
 
@@ -143,6 +167,10 @@ async fn attempt<W: Workspace>(
             writes.push(write);
             changes.push(change);
         }
+    }
+    if mutants::is_active(Mutant::PublishBeforeCommit) {
+        let announced = changes.iter().map(|change| (change.key, change.outbox.clone()));
+        HandOver::to(&tools.publisher, announced.collect());
     }
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
@@ -248,6 +276,9 @@ impl HandOver {
         }
         if events.is_empty() {
             return None;
+        }
+        if mutants::is_active(Mutant::SkipOutboxEvent) {
+            events.pop();
         }
         let (told, confirmed) = oneshot::channel();
         // Were the publisher gone, `told` would be dropped and the sweep would find the events.

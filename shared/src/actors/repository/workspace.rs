@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     document_store::{Document, DocumentKey, StoreError, Write, decode, encode, key},
     envelope::OutboxEvent,
+    parking::ParkedRecord,
 };
 
 use super::outbox_ledger::OutboxLedger;
@@ -20,8 +21,10 @@ pub trait Workspace: Default + 'static {
     /// Whether what a round changes has to be written all or nothing. Without, each document stands
     /// for itself, which needs no transaction.
     const ATOMIC: bool;
-    /// Its collections.
+    /// Its collections, [`Workspace::parked`] among them.
     fn collections(&mut self) -> Vec<&mut dyn Copies>;
+    /// Records that could not be handled.
+    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord>;
 }
 
 /// The copies of the documents of one collection, whatever their type.

@@ -140,8 +140,21 @@ async fn create(
             IndexModel::builder().keys(keys).options(options).build()
         })
         .collect();
-    handle.create_indexes(missing).write_concern(majority()).await?;
+    // One by one: where another index stands in the place of one, the others are made all the same.
+    for index in missing {
+        match handle.create_index(index).write_concern(majority()).await {
+            Ok(_) => {}
+            // Found and named by `verify`, which says what to do.
+            Err(error) if stands_in_place(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
     handle.list_indexes().await?.try_collect().await
+}
+
+/// IndexOptionsConflict, IndexKeySpecsConflict.
+fn stands_in_place(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, 85 | 86))
 }
 
 fn majority() -> WriteConcern {

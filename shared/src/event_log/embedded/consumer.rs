@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use super::{Inner, groups::MemberId};
-use crate::event_log::{Assignment, Consumer, LogError, Offset};
+use crate::event_log::{Assignment, Consumer, Lag, LogError, Offset};
 
 pub(super) struct GroupConsumer {
     log: Arc<Inner>,
@@ -54,6 +54,12 @@ impl Consumer for GroupConsumer {
                 self.group
             )))
         }
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        let state = self.log.state.lock();
+        let group = state.groups.get(&self.group);
+        group.map_or_else(Vec::new, |group| group.lag(self.member, &state.topics))
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()> {

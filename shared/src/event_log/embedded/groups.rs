@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::{
+    sync::{Notify, mpsc::UnboundedSender},
+    time::Instant,
+};
 
 use super::{MAX_AHEAD, Topic, tables::Span};
-use crate::event_log::{Assignment, ConsumedRecord, Offset, Partition, Signal};
+use crate::event_log::{Assignment, ConsumedRecord, Lag, Offset, Partition, Signal, UnderWay};
 
 /// Numbers members in the order in which they joined.
 pub(super) type MemberId = u64;
@@ -41,6 +44,8 @@ struct Owner {
     generation: u64,
     /// The next offset to tell it.
     position: Offset,
+    /// What it was told and has not done, with when it was told.
+    under_way: UnderWay<Instant>,
 }
 
 impl Group {
@@ -110,7 +115,7 @@ impl Group {
     /// Nothing where the assignment is over.
     pub(super) fn store(&mut self, member: MemberId, assignment: &Assignment, next: Offset) {
         let place = (Arc::clone(&assignment.topic), assignment.partition);
-        let Some(owner) = self.owners.get(&place) else {
+        let Some(owner) = self.owners.get_mut(&place) else {
             return;
         };
         if owner.member != member || owner.generation != assignment.generation {
@@ -118,6 +123,7 @@ impl Group {
         }
         // Nobody can be done with what was never delivered.
         let next = next.min(owner.position);
+        owner.under_way.done(next);
         if next > self.stored_at(&place) {
             self.stored.insert(place.clone(), next);
             self.unsaved.insert(place);
@@ -196,11 +202,13 @@ impl Group {
         if receiver.paused {
             return;
         }
+        let now = Instant::now();
         records.retain(|record| {
             let place = (Arc::clone(&record.position.topic), record.position.partition);
             match self.owners.get_mut(&place) {
                 Some(owner) if owner.generation == record.generation => {
                     owner.position = record.position.offset + 1;
+                    owner.under_way.delivered(record.position.offset, now);
                     true
                 }
                 _ => false,
@@ -210,6 +218,21 @@ impl Group {
             // Where nobody listens any more the pump ends and leaves.
             drop(receiver.signals.send(Signal::Records(records)));
         }
+    }
+
+    /// How far the group is behind in what a member holds.
+    pub(super) fn lag(&self, member: MemberId, topics: &BTreeMap<Arc<str>, Topic>) -> Vec<Lag> {
+        let owned = self.owners.iter().filter(|(_, owner)| owner.member == member);
+        let lag = owned.filter_map(|(place, owner)| {
+            let end = topics.get(&place.0)?.ends.get(usize::try_from(place.1).ok()?)?;
+            Some(Lag {
+                topic: Arc::clone(&place.0),
+                partition: place.1,
+                records: u64::try_from(end - self.stored_at(place)).unwrap_or(0),
+                oldest: owner.under_way.oldest().map(|told| told.elapsed()),
+            })
+        });
+        lag.collect()
     }
 
     /// Shares the partitions out: who has one keeps it unless another has at least two fewer.
@@ -247,6 +270,7 @@ impl Group {
                     member,
                     generation,
                     position,
+                    under_way: UnderWay::default(),
                 },
             );
         }

@@ -296,12 +296,18 @@ impl Probe {
         else {
             return Err(LogError::Unavailable("the log is gone".into()));
         };
-        match producer.client().fetch_metadata(topic, ANSWER) {
-            Ok(_) => {
-                self.link.heard();
-                Ok(())
-            }
-            Err(error) => Err(no_answer(&self.link, &error)),
+        let Some(topic) = topic else {
+            let answered = producer.client().fetch_metadata(None, ANSWER);
+            answered.map_err(|error| no_answer(&self.link, &error))?;
+            self.link.heard();
+            return Ok(());
+        };
+        match find(producer.client(), &self.link, topic, ANSWER)? {
+            Found::Ready(_) => Ok(()),
+            Found::Pending => Err(LogError::Unavailable(format!("topic {topic} has no leader"))),
+            Found::Missing => Err(LogError::Unavailable(format!(
+                "topic {topic} does not exist (any more): it is made at the start of a service"
+            ))),
         }
     }
 }

@@ -32,7 +32,7 @@ use super::{
     member::{Member, MemberContext},
     on_own_thread,
 };
-use crate::event_log::{Assignment, Consumer, LogError, Offset, Subscribed, Subscription};
+use crate::event_log::{Assignment, Consumer, Lag, LogError, Offset, Subscribed, Subscription};
 
 /// How long the thread sleeps at most: how late it notices a command while no records come.
 const POLL: Duration = Duration::from_millis(100);
@@ -225,6 +225,10 @@ impl Consumer for KafkaConsumer {
             return Err(LogError::Unavailable("the consumer is closed".into()));
         }
         result
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        self.member.lag()
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()> {

@@ -17,19 +17,21 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message as _, Offset as KafkaOffset, TopicPartitionList,
+    ClientContext, Message as _, Offset as KafkaOffset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers as _},
+    message::BorrowedMessage,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
+    lag::Standing,
     link::{Link, code, lock, route},
     next_generation,
+    record::consumed,
 };
-use crate::event_log::{Assignment, ConsumedRecord, Header, LogError, Offset, Partition, Position, Signal};
+use crate::event_log::{Assignment, ConsumedRecord, Lag, LogError, Offset, Partition, Signal};
 
 /// One member, shared by the polling thread, librdkafka's callbacks and the hand on the subscription.
 pub(super) struct Member {
@@ -51,6 +53,7 @@ struct Holding {
     generation: u64,
     /// Stored, not yet given to librdkafka.
     next: Option<Offset>,
+    standing: Standing,
 }
 
 struct Outgoing {
@@ -100,6 +103,7 @@ impl Member {
             && holding.generation == assignment.generation
         {
             holding.next = Some(next);
+            holding.standing.done(next);
             self.stored.store(true, Ordering::Release);
         }
     }
@@ -145,18 +149,24 @@ impl Member {
 
     /// Adds a polled record to the batch under the generation of now; says how many there are.
     pub(super) fn collect(&self, message: &BorrowedMessage<'_>) -> usize {
-        let found = lock(&self.held)
-            .get_key_value(message.topic())
-            .and_then(|(topic, partitions)| {
-                let holding = partitions.get(&message.partition())?;
-                Some((Arc::clone(topic), holding.generation))
-            });
+        let found = take_note(&mut lock(&self.held), message);
         let mut outgoing = lock(&self.outgoing);
         // Not in hand: a left-over of an assignment that is over, somebody else is given it again.
         if let Some((topic, generation)) = found {
             outgoing.batch.push(consumed(message, topic, generation));
         }
         outgoing.batch.len()
+    }
+
+    /// How far the group is behind in what is in hand.
+    pub(super) fn lag(&self) -> Vec<Lag> {
+        let held = lock(&self.held);
+        let each = held.iter().flat_map(|(topic, partitions)| {
+            let lag =
+                move |(partition, holding): (&Partition, &Holding)| holding.standing.lag(topic, *partition);
+            partitions.iter().filter_map(lag)
+        });
+        each.collect()
     }
 
     /// Hands the batch over. False where nobody listens any more.
@@ -223,6 +233,7 @@ impl Member {
                     Holding {
                         generation,
                         next: None,
+                        standing: Standing::default(),
                     },
                 );
                 assignments.push(Assignment {
@@ -278,6 +289,15 @@ impl Member {
     }
 }
 
+/// A record of a partition in hand is on its way: its topic, and the generation of now.
+fn take_note(held: &mut Held, message: &BorrowedMessage<'_>) -> Option<(Arc<str>, u64)> {
+    let (topic, _) = held.get_key_value(message.topic())?;
+    let topic = Arc::clone(topic);
+    let holding = held.get_mut(&topic)?.get_mut(&message.partition())?;
+    holding.standing.delivered(message);
+    Some((topic, holding.generation))
+}
+
 impl Outgoing {
     fn flush(&mut self) {
         if !self.batch.is_empty() {
@@ -312,6 +332,20 @@ impl ClientContext for MemberContext {
             lock(&self.0.status).reason = Some(reason.to_owned());
         }
         self.0.link.complained(code, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut held = lock(&self.0.held);
+        for (name, topic) in &statistics.topics {
+            let Some(partitions) = held.get_mut(name.as_str()) else {
+                continue;
+            };
+            for (partition, holding) in partitions {
+                if let Some(known) = topic.partitions.get(partition) {
+                    holding.standing.heard(known);
+                }
+            }
+        }
     }
 }
 
@@ -357,28 +391,6 @@ impl ConsumerContext for MemberContext {
                 .link
                 .warn(&format!("commit of group {}: {error}", self.0.group)),
         }
-    }
-}
-
-/// A copy that outlives librdkafka's buffer.
-pub(super) fn consumed(message: &BorrowedMessage<'_>, topic: Arc<str>, generation: u64) -> ConsumedRecord {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        headers.iter().map(copy).collect()
-    });
-    ConsumedRecord {
-        position: Position {
-            topic,
-            partition: message.partition(),
-            offset: message.offset(),
-        },
-        generation,
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
     }
 }
 

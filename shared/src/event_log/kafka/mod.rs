@@ -34,9 +34,11 @@ use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail
 
 mod admin;
 mod consumer;
+mod lag;
 mod link;
 mod member;
 mod producer;
+mod record;
 mod tail;
 
 /// How long a broker may take to answer. Ours answer in milliseconds; one that was frozen for longer
@@ -178,7 +180,9 @@ impl KafkaSettings {
             .set("fetch.error.backoff.ms", "100")
             // Records end the wait at once, but a new or resumed partition is asked for only with the
             // next request: this is how long such a partition may stand still.
-            .set("fetch.wait.max.ms", "100");
+            .set("fetch.wait.max.ms", "100")
+            // What the lag is told from.
+            .set("statistics.interval.ms", "2000");
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")

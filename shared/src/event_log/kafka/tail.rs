@@ -23,7 +23,7 @@ use tokio::sync::{
 use super::{
     admin::{self, Found},
     link::{Link, Linked},
-    member::consumed,
+    record::consumed,
 };
 use crate::event_log::{ConsumedRecord, LogError, Tail, TailFrom};
 

@@ -143,3 +143,40 @@ pub async fn a_closed_consumer_says_so_and_ends(subject: &impl LogUnderTest) {
     reader.consumer.close(DEADLINE).await;
     reader.until("the signals end", |reader| reader.ended).await;
 }
+
+/// Promise: a member tells how many records of its partitions are not done, and for how long the
+/// oldest of them has been waiting.
+pub async fn the_lag_is_what_is_not_done_and_how_old_it_is(subject: &impl LogUnderTest) {
+    let (log, topic) = log_with_topic(subject).await;
+    let mut reader = Reader::join(&*log, &unique("group"), &topic);
+    publish_numbers(&*log, &topic, 0..100).await;
+    reader.until_numbers(0..100).await;
+    let lag = |reader: &Reader| {
+        let lag = reader.consumer.lag();
+        assert!(lag.iter().all(|lag| *lag.topic == *topic));
+        let oldest = lag.iter().filter_map(|lag| lag.oldest).max();
+        (lag.iter().map(|lag| lag.records).sum::<u64>(), oldest)
+    };
+    let behind = |reader: &Reader, records| {
+        let found = lag(reader);
+        if found.0 == records {
+            Ok(found.1)
+        } else {
+            Err(found)
+        }
+    };
+    let first = eventually(DEADLINE, "nothing is done", async || behind(&reader, 100)).await;
+    eventually(DEADLINE, "it grows older", async || {
+        behind(&reader, 100).is_ok_and(|oldest| oldest > first)
+    })
+    .await;
+    let (assignment, last) = reader.held[&0].clone();
+    let of_first = last.expect("100 keys reach every partition") + 1;
+    reader.consumer.store(&assignment, of_first);
+    let left = 100 - u64::try_from(of_first).expect("an offset");
+    eventually(DEADLINE, "a partition is done", async || behind(&reader, left)).await;
+    reader.store_all();
+    let oldest = eventually(DEADLINE, "all is done", async || behind(&reader, 0)).await;
+    assert_eq!(oldest, None, "nothing waits");
+    reader.close().await;
+}

@@ -57,6 +57,7 @@ macro_rules! event_log_conformance {
             a_pause_stops_and_a_resume_leaves_no_gap
             a_long_backlog_arrives_whole
             a_closed_consumer_says_so_and_ends
+            the_lag_is_what_is_not_done_and_how_old_it_is
             members_share_the_partitions_and_see_each_record_once
             what_a_leaving_member_held_goes_to_the_others
             a_member_that_vanishes_is_replaced

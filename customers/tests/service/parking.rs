@@ -1,0 +1,276 @@
+//! Events that cannot be handled: they stop their own key and nothing else, until somebody decides.
+
+use customers::Customers;
+use serde_json::{Value, json};
+use shared::testing::service::{Seen, Setup, Tape, event};
+use uuid::Uuid;
+
+use super::{Service, about, credit, customer, order_created};
+
+/// An event that can never be handled, under the key of this customer.
+fn poison(service: &Service, key: Uuid) {
+    service.publish_event("OrderCreated", &json!({ "id": "?" }), key);
+}
+
+/// Orders under the key of this customer; their ids.
+fn orders(service: &Service, customer: Uuid, number: usize) -> Vec<Uuid> {
+    let ids: Vec<_> = (0..number).map(|_| Uuid::new_v4()).collect();
+    for id in &ids {
+        service.publish_event("OrderCreated", &order_created(*id, customer, 1), customer);
+    }
+    ids
+}
+
+fn parked(service: &Service, query: &str) -> Vec<Value> {
+    let answer = service
+        .admin
+        .get(&format!("/admin/parked{query}"))
+        .expect(200)
+        .json();
+    answer["items"].as_array().expect("a list").clone()
+}
+
+/// Waits until so many records are open; they, in the order of the log.
+fn until_parked(service: &Service, number: usize) -> Vec<Value> {
+    service.until(&format!("{number} records are parked"), || {
+        let found = parked(service, "");
+        if found.len() == number {
+            Ok(found)
+        } else {
+            Err(found)
+        }
+    })
+}
+
+fn id(record: &Value) -> &str {
+    record["id"].as_str().expect("an id")
+}
+
+fn post(service: &Service, record: &Value, action: &str, body: &Value) -> shared::testing::http::Answer {
+    let path = format!("/admin/parked/{}/{action}", id(record));
+    service.admin.post(&path, body)
+}
+
+fn detail(service: &Service, record: &Value) -> Value {
+    service
+        .admin
+        .get(&format!("/admin/parked/{}", id(record)))
+        .expect(200)
+        .json()
+}
+
+/// The orders that were validated, in the order in which they were.
+fn validated(tape: &mut Tape, customer: Uuid) -> Vec<Uuid> {
+    let id = |seen: &Seen| seen.data["orderId"].as_str().and_then(|id| id.parse().ok());
+    let seen = tape.events("OrderValidated");
+    let of_it = seen
+        .iter()
+        .filter(|seen| seen.data["customerId"] == customer.to_string());
+    of_it.map(|seen| id(seen).expect("an id")).collect()
+}
+
+#[test]
+fn a_failed_event_stops_its_own_key_and_no_other() {
+    let mut setup = Setup::new::<Customers>();
+    setup.settings.partitions = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let (ada, bob) = (customer(&service, 100), customer(&service, 100));
+    let mut tape = service.tape();
+    poison(&service, ada);
+    let of_ada = orders(&service, ada, 3);
+    let of_bob = orders(&service, bob, 3);
+    service.until("the other key goes on", || validated(&mut tape, bob) == of_bob);
+    let found = until_parked(&service, 4);
+    let states: Vec<_> = found
+        .iter()
+        .map(|record| record["state"].as_str().expect("a state"))
+        .collect();
+    assert_eq!(states, ["parked", "waiting", "waiting", "waiting"]);
+    assert_eq!(found[0]["reason"], "malformed-event");
+    assert_eq!(detail(&service, &found[0])["behind"], 3);
+    let early = validated(&mut tape, ada);
+    assert!(early.is_empty(), "they stand behind the one that failed");
+    service.until("no offset waits for it", || {
+        service.counted("consumer_in_flight") == 0
+    });
+    let mut letters = service.dead_letters();
+    service.until("the one that failed has a dead letter, and no other", || {
+        letters.records().len() == 1
+    });
+
+    // As a restart: what is parked stays so, and what is done is not delivered again.
+    let (in_time, setup) = service.stop();
+    assert!(in_time);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let mut tape = service.tape();
+    let later = orders(&service, ada, 1);
+    let found = until_parked(&service, 5);
+    assert_eq!(service.counted("records_parked_total{reason=\"behind\""), 1);
+
+    // The head is given up: the rest follows in order, and the key is live again.
+    let why = json!({ "why": "written by a faulty tool" });
+    post(&service, &found[0], "discard", &why).expect(202);
+    let all = [of_ada, later].concat();
+    service.until("the rest follows in order", || {
+        let now = validated(&mut tape, ada);
+        if now == all { Ok(()) } else { Err(now) }
+    });
+    until_parked(&service, 0);
+    let head = detail(&service, &found[0]);
+    assert_eq!(head["state"], "discarded");
+    let history = head["history"].as_array().expect("a history");
+    let happened: Vec<_> = history.iter().map(|entry| entry["what"].clone()).collect();
+    assert_eq!(happened, ["failed", "discardRequested", "discarded"]);
+    assert_eq!(history[1]["note"], why["why"]);
+    let live = orders(&service, ada, 2);
+    service.until("the key is live again", || {
+        validated(&mut tape, ada).ends_with(&live)
+    });
+    assert_eq!(credit(&service, ada), [100.0, 6.0, 94.0]);
+    assert!(parked(&service, "").is_empty());
+    assert_eq!(parked(&service, "?state=done").len(), 4);
+}
+
+#[test]
+fn an_edited_event_is_handled_in_the_place_of_the_failed_one_and_both_are_kept() {
+    let service = Service::start();
+    let ada = customer(&service, 100);
+    poison(&service, ada);
+    let mut tape = service.tape();
+    let behind = orders(&service, ada, 1);
+    let found = until_parked(&service, 2);
+    let edited = Uuid::new_v4();
+    let value = event("OrderCreated", &order_created(edited, ada, 99.5), None).value;
+    let value = String::from_utf8(value.expect("a value")).expect("text");
+    let dry = format!("/admin/parked/{}/edit?dryRun=true", id(&found[0]));
+    let answer = service
+        .admin
+        .post(&dry, &json!({ "value": value }))
+        .expect(200)
+        .json();
+    assert_eq!((&answer["dryRun"], &answer["behind"]), (&json!(true), &json!(1)));
+    assert_eq!(answer["records"][0]["state"], "requested");
+    assert_eq!(
+        parked(&service, "?state=parked").len(),
+        1,
+        "a dry run changes nothing"
+    );
+
+    post(&service, &found[0], "edit", &json!({ "value": value })).expect(202);
+    service.until("both are handled, in order", || {
+        validated(&mut tape, ada) == [edited, behind[0]]
+    });
+    assert_eq!(credit(&service, ada), [100.0, 99.5, 0.5]);
+    let head = service.until("it is done", || {
+        let head = detail(&service, &found[0]);
+        (head["state"] == "done").then_some(head)
+    });
+    assert_eq!(head["edited"], value);
+    assert!(
+        head["value"]
+            .as_str()
+            .is_some_and(|old| old.contains("\\\"?\\\"")),
+        "{head}"
+    );
+}
+
+#[test]
+fn a_replay_that_fails_again_is_counted_and_buried_again() {
+    let service = Service::start();
+    let ada = customer(&service, 100);
+    poison(&service, ada);
+    let found = until_parked(&service, 1);
+    let key = json!({ "key": ada });
+    let dry = service
+        .admin
+        .post("/admin/parked/replay?dryRun=true", &key)
+        .expect(200)
+        .json();
+    assert_eq!(dry["records"].as_array().map(Vec::len), Some(1));
+    service.admin.post("/admin/parked/replay", &key).expect(202);
+    service.until("it has failed twice", || {
+        let record = detail(&service, &found[0]);
+        if (&record["state"], &record["attempts"]) == (&json!("parked"), &json!(2)) {
+            Ok(())
+        } else {
+            Err(record)
+        }
+    });
+    let mut letters = service.dead_letters();
+    service.until("there are two copies", || letters.records().len() == 2);
+    let all = json!({ "reason": "malformed-event" });
+    let answer = service
+        .admin
+        .post("/admin/parked/replay", &all)
+        .expect(202)
+        .json();
+    assert_eq!(answer["records"].as_array().map(Vec::len), Some(1));
+    let none = json!({ "reason": "unheard-of" });
+    let answer = service
+        .admin
+        .post("/admin/parked/replay", &none)
+        .expect(200)
+        .json();
+    assert_eq!(answer["records"], json!([]));
+}
+
+#[test]
+fn records_without_a_key_are_parked_alone() {
+    let service = Service::start();
+    let ada = customer(&service, 100);
+    for _ in 0..3 {
+        service.publish_bare("OrderCreated", &json!({ "id": "?" }));
+    }
+    let order = Uuid::new_v4();
+    service.publish_bare("OrderCreated", &order_created(order, ada, 1));
+    let mut tape = service.tape();
+    service.until("a good one is handled", || {
+        tape.find("OrderValidated", about(order))
+    });
+    let found = until_parked(&service, 3);
+    post(&service, &found[1], "discard", &json!({ "why": "a test" })).expect(202);
+    until_parked(&service, 2);
+    assert!(found.iter().all(|record| record["state"] == "parked"));
+}
+
+#[test]
+fn what_operators_cannot_ask_for_is_refused_with_the_reason() {
+    let service = Service::start();
+    let ada = customer(&service, 100);
+    poison(&service, ada);
+    orders(&service, ada, 1);
+    let found = until_parked(&service, 2);
+    let refused = post(&service, &found[1], "replay", &json!({})).expect(409);
+    assert_eq!(refused.text("code"), "record-is-behind");
+    let missing = post(&service, &found[0], "discard", &json!({})).expect(400);
+    assert_eq!(missing.wrong_fields(), ["why"]);
+    let wrong = service
+        .admin
+        .get("/admin/parked?state=lost&olderThan=old")
+        .expect(400);
+    assert_eq!(wrong.wrong_fields(), ["state", "olderThan"]);
+    let both = json!({ "key": "a", "reason": "b" });
+    service.admin.post("/admin/parked/replay", &both).expect(400);
+    let nobody = format!("/admin/parked/{}", Uuid::new_v4());
+    service.admin.get(&nobody).expect(404);
+    service
+        .admin
+        .post(&format!("{nobody}/replay"), &json!({}))
+        .expect(404);
+    service.admin.get("/admin").expect(404);
+    service.http.get("/admin/parked").expect(404);
+
+    post(&service, &found[0], "discard", &json!({ "why": "a test" })).expect(202);
+    until_parked(&service, 0);
+    let late = post(&service, &found[0], "replay", &json!({})).expect(409);
+    assert_eq!(late.text("code"), "record-is-closed");
+    assert_eq!(parked(&service, "?olderThan=3600s"), [Value::Null; 0]);
+    let pages = service
+        .admin
+        .get("/admin/parked?state=discarded&limit=1")
+        .expect(200)
+        .json();
+    assert_eq!(pages["items"].as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,433 @@
+//! Clients of both services: they create customers and orders, change limits, cancel, read, repeat
+//! what got no answer with the same id, and hold the services to their answers.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use customers::{
+    Customers,
+    actors::repository::{ChangeCreditLimit, CreateCustomer},
+    domain::{self as credit, Customer, NewCustomer},
+};
+use futures_util::future::join_all;
+use orders::{
+    Orders,
+    actors::{
+        order_watch::{AwaitFinal, OrderIsFinal},
+        repository::{CancelOrder, CreateOrder},
+    },
+    domain::{Change, Creation, NewOrder, Order},
+};
+use shared::{
+    actors::repository::Find,
+    contracts::{CustomerId, OrderId},
+    envelope::Context,
+    money::Money,
+};
+
+use crate::{
+    chance::Chance,
+    faults::Fault,
+    instance::{Instance, World},
+    invariants::{Invariant, Violation, i12},
+    seen::Asked,
+    wire::pause,
+};
+
+/// How often a client repeats what got no answer.
+const TRIES: usize = 12;
+
+/// The instances that clients reach, and what they know in common.
+pub struct Cluster {
+    /// What is shared.
+    pub world: Rc<World>,
+    /// Instances of Orders.
+    pub orders: Vec<Rc<Instance<Orders>>>,
+    /// Instances of Customers.
+    pub customers: Vec<Rc<Instance<Customers>>>,
+    /// Orders as they were read last.
+    read: RefCell<BTreeMap<OrderId, Order>>,
+}
+
+/// One client.
+pub struct Client {
+    cluster: Rc<Cluster>,
+    chance: Chance,
+    customers: Vec<CustomerId>,
+    orders: RefCell<Vec<OrderId>>,
+}
+
+impl Cluster {
+    /// Nothing known yet.
+    pub fn new(
+        world: Rc<World>,
+        orders: Vec<Rc<Instance<Orders>>>,
+        customers: Vec<Rc<Instance<Customers>>>,
+    ) -> Rc<Cluster> {
+        Rc::new(Cluster {
+            world,
+            orders,
+            customers,
+            read: RefCell::default(),
+        })
+    }
+
+    fn note<T>(&self, note: impl FnOnce(&mut Asked) -> T) {
+        self.world.observer.with(|seen| note(&mut seen.asked));
+    }
+
+    fn violated(&self, invariant: Invariant, expected: String, found: String) {
+        self.world
+            .observer
+            .violated(Violation::new(invariant, expected, found));
+    }
+
+    /// An order was answered: it must not be less than what was known when it was asked for.
+    fn learn(&self, before: Option<Order>, id: OrderId, now: Option<&Order>) {
+        if let Some(before) = before
+            && let Err(violation) = i12(id, &before, now)
+        {
+            self.world.observer.violated(violation);
+        }
+        if let Some(now) = now {
+            let mut read = self.read.borrow_mut();
+            if now.status.is_final() || !read.contains_key(&id) {
+                read.insert(id, now.clone());
+            }
+        }
+    }
+
+    fn known(&self, id: OrderId) -> Option<Order> {
+        self.read.borrow().get(&id).cloned()
+    }
+}
+
+impl Client {
+    /// A client with these customers.
+    pub fn new(cluster: Rc<Cluster>, chance: Chance, customers: Vec<CustomerId>) -> Client {
+        Client {
+            cluster,
+            chance,
+            customers,
+            orders: RefCell::default(),
+        }
+    }
+
+    /// Asks for one thing after the other until things stop going wrong.
+    pub async fn run(self) {
+        for customer in self.customers.clone() {
+            // An order may come before its customer.
+            if self.chance.strikes(0.6) {
+                self.create_customer(customer).await;
+            }
+        }
+        let hurry = *self.chance.pick(&[20, 200, 1_500]);
+        while self.cluster.world.wire.faults.is_active() {
+            pause(self.chance.millis(0, hurry)).await;
+            match self.chance.below(20) {
+                0 => self.create_customer(*self.chance.pick(&self.customers)).await,
+                1 | 2 => self.change_limit(*self.chance.pick(&self.customers)).await,
+                3..=5 => self.read_some().await,
+                6 | 7 => self.cancel_some().await,
+                _ if self.orders.borrow().len() >= 25 => self.read_some().await,
+                8..=10 => drop(join_all((0..5).map(|_| self.order())).await),
+                11 => self.cancel_at_once().await,
+                _ => self.order().await,
+            }
+        }
+    }
+
+    fn new_order(&self) -> NewOrder {
+        let customer_id = if self.chance.strikes(0.05) {
+            CustomerId(self.chance.uuid())
+        } else {
+            *self.chance.pick(&self.customers)
+        };
+        let amount = Money::units(1 + i64::try_from(self.chance.below(40)).unwrap_or(0));
+        let id = OrderId(self.chance.uuid());
+        self.orders.borrow_mut().push(id);
+        NewOrder {
+            id,
+            customer_id,
+            amount,
+        }
+    }
+
+    async fn order(&self) {
+        let new = self.new_order();
+        let Some(order) = self.create_order(&new).await else {
+            return;
+        };
+        if self.chance.strikes(0.1) {
+            self.create_order(&new).await;
+        }
+        if self.chance.strikes(0.05) {
+            self.contradict(&new).await;
+        }
+        if self.chance.strikes(0.15) {
+            self.cancel(order.id).await;
+        }
+        if self.chance.strikes(0.2) {
+            self.await_final(order.id).await;
+        }
+    }
+
+    /// The cancel may well be there before the order.
+    async fn cancel_at_once(&self) {
+        let new = self.new_order();
+        futures_util::future::join(self.create_order(&new), async {
+            pause(self.chance.millis(0, 10)).await;
+            self.cancel(new.id).await;
+        })
+        .await;
+    }
+
+    /// Once nothing goes wrong any more: every instance takes an order or a limit, and answers.
+    pub async fn find_all_well(self) {
+        for instance in &self.cluster.customers {
+            let customer_id = *self.chance.pick(&self.customers);
+            let new = self.new_customer(customer_id);
+            let answer = self.post_customer(instance, new).await;
+            self.expect_answer("Customers", answer.is_some());
+        }
+        for instance in &self.cluster.orders {
+            let new = self.new_order();
+            let sent = (new.customer_id, new.amount);
+            self.cluster.note(|asked| asked.orders.insert(new.id, sent));
+            let answer = self.post_order(instance, new).await;
+            self.expect_answer("Orders", answer.is_some());
+        }
+    }
+
+    fn expect_answer(&self, service: &str, answered: bool) {
+        if !answered {
+            let expected = format!("every instance of {service} answers once all is healed");
+            self.cluster.violated(Invariant::I5, expected, "no answer".into());
+        }
+    }
+
+    /// Creates an order, or learns that it was created before.
+    async fn create_order(&self, new: &NewOrder) -> Option<Order> {
+        let sent = (new.customer_id, new.amount);
+        self.cluster.note(|asked| asked.orders.insert(new.id, sent));
+        let known = self.cluster.known(new.id);
+        for answer in 0..TRIES {
+            let instance = self.chance.pick(&self.cluster.orders);
+            match self.post_order(instance, new.clone()).await {
+                Some(Creation::Created(order) | Creation::Repeated(order)) => {
+                    self.cluster.note(|asked| asked.acknowledged.insert(new.id));
+                    if (order.customer_id, order.amount) != sent {
+                        let expected = format!("{} answered as it was sent, {sent:?}", new.id);
+                        self.cluster
+                            .violated(Invariant::I4, expected, format!("{order:?}"));
+                    }
+                    self.cluster.learn(known, new.id, Some(&order));
+                    return Some(order);
+                }
+                Some(Creation::Contradicts(other)) => {
+                    let expected = format!("{} is answered as the first time", new.id);
+                    self.cluster
+                        .violated(Invariant::I4, expected, format!("it contradicts {other:?}"));
+                    return None;
+                }
+                None if self.gives_up() => return None,
+                None => self.before_the_next_try(answer).await,
+            }
+        }
+        None
+    }
+
+    /// The id of an order with another amount: refused.
+    async fn contradict(&self, new: &NewOrder) {
+        let other = NewOrder {
+            amount: Money::units(1_000_000),
+            ..new.clone()
+        };
+        let instance = self.chance.pick(&self.cluster.orders);
+        let answer = self.post_order(instance, other).await;
+        if let Some(Creation::Created(order) | Creation::Repeated(order)) = answer {
+            let expected = format!("{} with another amount is a conflict", new.id);
+            self.cluster
+                .violated(Invariant::I4, expected, format!("{order:?}"));
+        }
+    }
+
+    async fn post_order(&self, instance: &Instance<Orders>, new: NewOrder) -> Option<Creation> {
+        let context = self.context();
+        let answer = instance.ask(move |api| {
+            Box::pin(async move {
+                let command = CreateOrder { new, context };
+                api.admission.execute(&api.actors.create, command).await
+            })
+        });
+        answer.await?.ok()
+    }
+
+    async fn cancel_some(&self) {
+        if let Some(id) = self.some_order() {
+            self.cancel(id).await;
+        }
+    }
+
+    async fn cancel(&self, order_id: OrderId) {
+        self.cluster.note(|asked| asked.cancels.insert(order_id));
+        let known = self.cluster.known(order_id);
+        for answer in 0..TRIES {
+            let context = self.context();
+            let instance = self.chance.pick(&self.cluster.orders);
+            let asked = instance.ask(move |api| {
+                Box::pin(async move {
+                    let command = CancelOrder { order_id, context };
+                    let answer = api.admission.execute(&api.actors.cancel, command).await;
+                    if let Ok(Change::Finished(order, _)) = &answer {
+                        api.actors.finished.do_send(OrderIsFinal(order.clone()));
+                    }
+                    answer
+                })
+            });
+            match asked.await.and_then(Result::ok) {
+                Some(Change::Finished(order, _)) => {
+                    self.cluster.note(|asked| asked.cancelled.insert(order_id));
+                    return self.cluster.learn(known, order_id, Some(&order));
+                }
+                Some(Change::AlreadyFinal(order)) => {
+                    return self.cluster.learn(known, order_id, Some(&order));
+                }
+                Some(Change::Unknown) => return self.cluster.learn(known, order_id, None),
+                None if self.gives_up() => return,
+                None => self.before_the_next_try(answer).await,
+            }
+        }
+    }
+
+    async fn read_some(&self) {
+        let Some(id) = self.some_order() else {
+            return;
+        };
+        if self.chance.strikes(0.2) {
+            return self.await_final(id).await;
+        }
+        let known = self.cluster.known(id);
+        let instance = self.chance.pick(&self.cluster.orders);
+        let found = instance.ask(move |api| {
+            Box::pin(async move {
+                let question = Find::<Order>::new([id]);
+                api.admission.ask(&api.actors.find, question).await
+            })
+        });
+        if let Some(Ok(found)) = found.await {
+            self.cluster.learn(known, id, found.first());
+        }
+    }
+
+    async fn await_final(&self, order_id: OrderId) {
+        let known = self.cluster.known(order_id);
+        let patience = Duration::from_secs(2);
+        let instance = self.chance.pick(&self.cluster.orders);
+        let told = instance.ask(move |api| {
+            let asked = api.actors.watch.send(AwaitFinal { order_id, patience });
+            Box::pin(async move { asked.await.ok().flatten() })
+        });
+        if let Some(Some(order)) = told.await {
+            self.cluster.learn(known, order_id, Some(&order));
+        }
+    }
+
+    /// The same whenever it is asked for.
+    fn new_customer(&self, id: CustomerId) -> NewCustomer {
+        let credit_limit = Money::units(50 + i64::from(id.0.as_bytes()[0]));
+        self.cluster.note(|asked| asked.customers.insert(id));
+        NewCustomer {
+            id,
+            name: format!("customer {id}"),
+            credit_limit,
+        }
+    }
+
+    async fn post_customer(
+        &self,
+        instance: &Instance<Customers>,
+        new: NewCustomer,
+    ) -> Option<credit::Creation> {
+        let context = self.context();
+        let answer = instance.ask(move |api| {
+            Box::pin(async move {
+                let command = CreateCustomer { new, context };
+                api.admission.execute(&api.actors.create, command).await
+            })
+        });
+        answer.await?.ok()
+    }
+
+    async fn create_customer(&self, id: CustomerId) {
+        let new = self.new_customer(id);
+        for answer in 0..TRIES {
+            let instance = self.chance.pick(&self.cluster.customers);
+            match self.post_customer(instance, new.clone()).await {
+                Some(credit::Creation::Created(..) | credit::Creation::Repeated(_)) => return,
+                Some(credit::Creation::Contradicts(other)) => {
+                    let expected = format!("{id} is answered as the first time");
+                    let found = format!("it contradicts {other:?}");
+                    return self.cluster.violated(Invariant::I4, expected, found);
+                }
+                None if self.gives_up() => return,
+                None => self.before_the_next_try(answer).await,
+            }
+        }
+    }
+
+    async fn change_limit(&self, customer_id: CustomerId) {
+        let credit_limit = Money::units(i64::try_from(self.chance.below(400)).unwrap_or(0));
+        for answer in 0..TRIES {
+            let context = self.context();
+            let instance = self.chance.pick(&self.cluster.customers);
+            let asked = instance.ask(move |api| {
+                Box::pin(async move {
+                    let command = ChangeCreditLimit {
+                        customer_id,
+                        credit_limit,
+                        context,
+                    };
+                    let changed = api.admission.execute(&api.actors.change_credit_limit, command);
+                    changed.await
+                })
+            });
+            let answered: Option<Option<Customer>> = asked.await.and_then(Result::ok);
+            match answered {
+                Some(Some(customer)) if customer.credit_limit != credit_limit => {
+                    let expected = format!("the limit of {customer_id} is answered as {credit_limit}");
+                    return self.cluster.violated(
+                        Invariant::I12,
+                        expected,
+                        customer.credit_limit.to_string(),
+                    );
+                }
+                Some(_) => return,
+                None if self.gives_up() => return,
+                None => self.before_the_next_try(answer).await,
+            }
+        }
+    }
+
+    fn some_order(&self) -> Option<OrderId> {
+        let orders = self.orders.borrow();
+        (!orders.is_empty()).then(|| *self.chance.pick(&orders))
+    }
+
+    fn gives_up(&self) -> bool {
+        let faults = &self.cluster.world.wire.faults;
+        !faults.is_active() || faults.strikes(Fault::ClientHangsUp)
+    }
+
+    async fn before_the_next_try(&self, tries: usize) {
+        let longest = 100 << tries.min(5);
+        pause(self.chance.millis(10, longest)).await;
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            correlation_id: self.chance.uuid().to_string(),
+            causation_id: None,
+            traceparent: None,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is judged at each commit and each append, before anybody else can see it.
+
+use customers::domain::ReservationState;
+use orders::domain::Order;
+use shared::{
+    contracts::{CancelReason, OrderStatus},
+    event_log::Position,
+    money::Money,
+};
+
+use super::{Invariant, Violation};
+use crate::seen::{Decided, Seen};
+
+/// I4, I6, I10 of an order that was just written.
+pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Violation> {
+    let id = now.id;
+    let kept = |order: &Order| (order.status, order.reason, order.amount, order.customer_id);
+    if let Some(before) = before.filter(|before| before.status.is_final())
+        && kept(before) != kept(now)
+    {
+        return Err(Violation::new(
+            Invariant::I6,
+            format!("the order {id} stays as it is: {:?}", kept(before)),
+            format!("{:?}", kept(now)),
+        ));
+    }
+    if !seen.asked.orders.contains_key(&id) {
+        return Err(Violation::new(
+            Invariant::I4,
+            "only orders that were sent",
+            format!("{id}"),
+        ));
+    }
+    if before.is_some_and(|before| before.status.is_final()) {
+        return Ok(());
+    }
+    let said = seen.validated.get(&id);
+    match (now.status, now.reason) {
+        (OrderStatus::Created, _) => Ok(()),
+        (OrderStatus::Shipped, _) if !said.is_some_and(|said| said.is_valid) => {
+            Err(cause(id, "a validation that it is valid", said))
+        }
+        (OrderStatus::Shipped, _) => {
+            let state = seen.reservations.get(&id).map(|reservation| reservation.state);
+            if state == Some(ReservationState::Held) {
+                return Ok(());
+            }
+            let expected = format!("{id} is shipped only with a held reservation");
+            Err(Violation::new(Invariant::I6, expected, format!("{state:?}")))
+        }
+        (OrderStatus::Cancelled, None) => {
+            let expected = format!("{id} is cancelled with a reason");
+            Err(Violation::new(Invariant::I6, expected, "none"))
+        }
+        (OrderStatus::Cancelled, Some(CancelReason::CancelledByCustomer)) => {
+            if seen.asked.cancels.contains(&id) {
+                return Ok(());
+            }
+            Err(cause(id, "somebody who cancels it", None::<()>))
+        }
+        (OrderStatus::Cancelled, Some(_)) if said.is_none_or(|said| said.is_valid) => {
+            Err(cause(id, "a validation that it is not valid", said))
+        }
+        (OrderStatus::Cancelled, Some(_)) => Ok(()),
+    }
+}
+
+fn cause(id: impl std::fmt::Display, expected: &str, found: impl std::fmt::Debug) -> Violation {
+    let expected = format!("before {id} becomes final, {expected}");
+    Violation::new(Invariant::I10, expected, format!("{found:?}"))
+}
+
+/// I1, I10 of a commit of Customers.
+pub fn decided(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
+    if let Some(customer) = &decided.customer.1
+        && customer.reserved.is_negative()
+    {
+        let expected = format!("{} has reserved nothing or more", customer.id);
+        return Err(Violation::new(
+            Invariant::I1,
+            expected,
+            customer.reserved.to_string(),
+        ));
+    }
+    within_credit(decided)?;
+    for (before, now) in &decided.reservations {
+        let created = seen.created.contains_key(&now.id);
+        let cancelled = seen.cancelled.contains_key(&now.id);
+        let was = before.as_ref().map(|before| before.state);
+        let caused = match (was, now.state) {
+            (was, now) if was == Some(now) => true,
+            (None, ReservationState::Held | ReservationState::Refused) => created,
+            (None, ReservationState::Released) => created && cancelled,
+            (None, ReservationState::Void) => cancelled,
+            (Some(ReservationState::Held), ReservationState::Released) => cancelled,
+            _ => false,
+        };
+        if !caused {
+            return Err(Violation::new(
+                Invariant::I10,
+                format!("the reservation {} has its cause in the log", now.id),
+                format!(
+                    "{was:?} became {:?}; created: {created}, cancelled: {cancelled}",
+                    now.state
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// In what order things were decided within a commit is not known: there has to be one in which
+/// every reservation found credit enough. That is so where it is when all releases came first and
+/// the limit stood at its highest.
+fn within_credit(decided: &Decided) -> Result<(), Violation> {
+    let sum = |amounts: Vec<Money>| {
+        amounts
+            .into_iter()
+            .fold(Money::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(sum))
+    };
+    let state = |was: Option<ReservationState>, now: ReservationState| {
+        decided
+            .reservations
+            .iter()
+            .filter(|(before, after)| before.as_ref().map(|before| before.state) == was && after.state == now)
+            .map(|(_, after)| after.amount)
+            .collect::<Vec<_>>()
+    };
+    let made = sum(state(None, ReservationState::Held));
+    let released = sum(state(Some(ReservationState::Held), ReservationState::Released));
+    if !made.is_positive() {
+        return Ok(());
+    }
+    let (Some(before), Some(after)) = (&decided.customer.0, &decided.customer.1) else {
+        // The customer is new too: there is only its limit to go by.
+        return Ok(());
+    };
+    let highest = decided
+        .limits
+        .iter()
+        .copied()
+        .fold(before.credit_limit, Money::max);
+    let reserved = before
+        .reserved
+        .checked_sub(released)
+        .and_then(|rest| rest.checked_add(made));
+    if reserved.is_some_and(|reserved| reserved <= highest) {
+        return Ok(());
+    }
+    Err(Violation::new(
+        Invariant::I1,
+        format!("{} reserves within its limit of {highest}", before.id),
+        format!(
+            "{made} on top of {} less {released}, so {}",
+            before.reserved, after.reserved
+        ),
+    ))
+}
+
+/// I10 of an event in the log that no durable document has announced.
+pub fn published(id: &str, position: &Position) -> Violation {
+    Violation::new(
+        Invariant::I10,
+        format!("the event {id} at {position} was announced by a durable document"),
+        "none that did",
+    )
+}

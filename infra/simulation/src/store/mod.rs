@@ -1,0 +1,299 @@
+//! A database in memory that survives the processes which use it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use shared::{
+    document_store::{
+        CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, Outcome, Query,
+        StoreError, Write, outbox,
+    },
+    mutants::{self, Mutant},
+    parking::{ParkedRecord, ParkedState},
+};
+use uuid::Uuid;
+
+use crate::{lock, wire::Outage};
+
+mod port;
+
+pub use port::StorePort;
+
+/// Told of each document that a commit has changed, before anybody else can see it.
+pub trait Observer: Send + Sync {
+    /// These changed together.
+    fn committed(&self, changed: &[Changed]);
+}
+
+/// A document that was written.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// Which.
+    pub key: DocumentKey,
+    /// As it was.
+    pub before: Option<RawDocumentBuf>,
+    /// As it is now.
+    pub after: RawDocumentBuf,
+}
+
+/// The documents of one service.
+pub struct Database {
+    name: &'static str,
+    collections: Mutex<BTreeMap<&'static str, Collection>>,
+    observer: Arc<dyn Observer>,
+    /// When it is away.
+    pub outage: Outage,
+}
+
+struct Collection {
+    settings: CollectionSettings,
+    documents: BTreeMap<Uuid, RawDocumentBuf>,
+    /// Of these the outbox is not empty.
+    outboxes: BTreeSet<Uuid>,
+}
+
+impl Collection {
+    fn put(&mut self, id: Uuid, document: RawDocumentBuf) -> Option<RawDocumentBuf> {
+        if outbox(&document).is_ok_and(|(_, events)| events.is_empty()) {
+            self.outboxes.remove(&id);
+        } else {
+            self.outboxes.insert(id);
+        }
+        self.documents.insert(id, document)
+    }
+}
+
+impl Database {
+    /// An empty one.
+    pub fn new(name: &'static str, observer: Arc<dyn Observer>) -> Arc<Database> {
+        Arc::new(Database {
+            name,
+            collections: Mutex::default(),
+            observer,
+            outage: Outage::default(),
+        })
+    }
+
+    /// Documents whose outbox is not empty.
+    pub fn outboxes(&self) -> Vec<DocumentKey> {
+        let collections = lock(&self.collections);
+        let key = |collection, id: &Uuid| DocumentKey { collection, id: *id };
+        let keys = collections
+            .iter()
+            .flat_map(|(name, collection)| collection.outboxes.iter().map(|id| key(*name, id)));
+        keys.collect()
+    }
+
+    /// Parked records that are open.
+    pub fn parked(&self) -> usize {
+        let open = ParkedState::OPEN.map(ParkedState::index_value);
+        let is_open = |document: &&RawDocumentBuf| {
+            index_value(document, "state").is_some_and(|state| open.contains(&state))
+        };
+        let collections = lock(&self.collections);
+        let parked = collections.get(ParkedRecord::COLLECTION.name);
+        parked.map_or(0, |parked| parked.documents.values().filter(is_open).count())
+    }
+
+    fn prepare(&self, wanted: Vec<CollectionSettings>) {
+        let mut collections = lock(&self.collections);
+        for settings in wanted {
+            collections.entry(settings.name).or_insert(Collection {
+                settings,
+                documents: BTreeMap::new(),
+                outboxes: BTreeSet::new(),
+            });
+        }
+    }
+
+    fn with<T>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&mut Collection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut collections = lock(&self.collections);
+        let collection = collections.get_mut(name);
+        look(collection.ok_or_else(|| unfit(format!("the collection {name} was not prepared")))?)
+    }
+
+    fn find(&self, collection: &str, ids: &[Uuid]) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        self.with(collection, |collection| {
+            let found = ids.iter().filter_map(|id| collection.documents.get(id));
+            Ok(found.cloned().collect())
+        })
+    }
+
+    fn list(&self, query: &Query) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        self.with(query.collection, |collection| {
+            let fields: Vec<_> = query.matching.iter().map(|(field, _)| *field).collect();
+            let indexes = collection.settings.indexes;
+            if !fields.is_empty() && indexes.iter().all(|index| index.fields != fields) {
+                return Err(unfit(format!("no index over {fields:?}")));
+            }
+            let behind = |id: &Uuid| match (query.after, query.order) {
+                (None, _) => true,
+                (Some(after), Order::Ascending) => *id > after,
+                (Some(after), Order::Descending) => *id < after,
+            };
+            let matches = |document: &RawDocument| {
+                query.matching.iter().all(|(field, values)| {
+                    index_value(document, field).is_some_and(|value| values.contains(&value))
+                })
+            };
+            let mut found: Vec<_> = collection
+                .documents
+                .iter()
+                .filter(|(id, document)| behind(id) && matches(document))
+                .map(|(_, document)| document.clone())
+                .collect();
+            if query.order == Order::Descending {
+                found.reverse();
+            }
+            found.truncate(query.limit);
+            Ok(found)
+        })
+    }
+
+    fn unpublished(&self, collection: &str, limit: usize) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        self.with(collection, |collection| {
+            let open = collection.outboxes.iter().take(limit);
+            Ok(open
+                .filter_map(|id| collection.documents.get(id))
+                .cloned()
+                .collect())
+        })
+    }
+
+    fn mark(&self, marks: &[Mark]) -> Result<(), StoreError> {
+        for mark in marks {
+            self.with(mark.key.collection, |collection| {
+                if let Some(document) = collection.documents.get(&mark.key.id)
+                    && version(document)? == mark.version
+                {
+                    let rest = without_outbox(document)?;
+                    collection.put(mark.key.id, rest);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the documents, as the port promises.
+    fn commit(&self, commit: &Commit) -> Result<Vec<Outcome>, StoreError> {
+        let mut collections = lock(&self.collections);
+        let mut decisions = Vec::new();
+        for write in &commit.writes {
+            check(write)?;
+            let collection = collections.get(write.key.collection);
+            let collection = collection.ok_or_else(|| unfit("a collection that was not prepared".into()))?;
+            decisions.push(decide(collection.documents.get(&write.key.id), write, commit.id)?);
+        }
+        if commit.atomic {
+            let all = |outcome| Ok(vec![outcome; commit.writes.len()]);
+            // All or nothing: one document of this commit proves that all were written.
+            if decisions.contains(&Decision::AlreadyWritten) {
+                return all(Outcome::Applied);
+            }
+            if decisions.contains(&Decision::Conflict) {
+                return all(Outcome::Conflict);
+            }
+        }
+        let mut changed = Vec::new();
+        for (write, decision) in commit.writes.iter().zip(&decisions) {
+            if *decision == Decision::Write
+                && let Some(collection) = collections.get_mut(write.key.collection)
+            {
+                let before = collection.put(write.key.id, write.document.clone());
+                changed.push(Changed {
+                    key: write.key,
+                    before,
+                    after: write.document.clone(),
+                });
+            }
+        }
+        if !changed.is_empty() {
+            self.observer.committed(&changed);
+        }
+        let outcome = |decision| match decision {
+            Decision::Write | Decision::AlreadyWritten => Outcome::Applied,
+            Decision::Conflict => Outcome::Conflict,
+        };
+        Ok(decisions.into_iter().map(outcome).collect())
+    }
+}
+
+/// What a write comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Write,
+    AlreadyWritten,
+    Conflict,
+}
+
+fn decide(stored: Option<&RawDocumentBuf>, write: &Write, commit: Uuid) -> Result<Decision, StoreError> {
+    let Some(stored) = stored else {
+        return Ok(match write.expected_version {
+            None => Decision::Write,
+            Some(_) => Decision::Conflict,
+        });
+    };
+    let found = version(stored)?;
+    if uuid(stored, "commitId") == Some(commit) && found == version(&write.document)? {
+        return Ok(Decision::AlreadyWritten);
+    }
+    let guarded = !mutants::is_active(Mutant::DropVersionGuard);
+    if guarded && write.expected_version != Some(found) {
+        return Ok(Decision::Conflict);
+    }
+    Ok(Decision::Write)
+}
+
+fn check(write: &Write) -> Result<(), StoreError> {
+    let expected = write.expected_version.map_or(1, |version| version + 1);
+    if version(&write.document)? != expected || uuid(&write.document, "_id") != Some(write.key.id) {
+        return Err(unfit(format!(
+            "the document for {} is not what is said of it",
+            write.key.id
+        )));
+    }
+    Ok(())
+}
+
+fn version(document: &RawDocumentBuf) -> Result<i64, StoreError> {
+    document
+        .get_i64("version")
+        .map_err(|error| unfit(error.to_string()))
+}
+
+fn without_outbox(document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
+    let mut rest = RawDocumentBuf::new();
+    for element in document {
+        let (name, value) = element.map_err(|error| unfit(error.to_string()))?;
+        if name.as_str() != "outbox" {
+            rest.append(name, value);
+        }
+    }
+    Ok(rest)
+}
+
+fn uuid(document: &RawDocument, field: &str) -> Option<Uuid> {
+    match document.get(field).ok()?? {
+        RawBsonRef::Binary(binary) => Uuid::from_slice(binary.bytes).ok(),
+        _ => None,
+    }
+}
+
+fn index_value(document: &RawDocument, field: &str) -> Option<IndexValue> {
+    match document.get(field).ok()?? {
+        RawBsonRef::Int32(value) => Some(IndexValue::Int(value)),
+        _ => uuid(document, field).map(IndexValue::Uuid),
+    }
+}
+
+fn unfit(what: String) -> StoreError {
+    StoreError::Unfit(what)
+}

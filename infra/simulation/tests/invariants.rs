@@ -1,0 +1,310 @@
+//! Each invariant says no to a state that breaks it, and yes to the one that it was made of.
+
+#![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
+
+use std::time::Duration;
+
+use customers::domain::{Customer, Reservation, ReservationState};
+use orders::domain::Order;
+use shared::{
+    contracts::{
+        CancelReason, CustomerId, Event, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated,
+        Refusal, TOPIC,
+    },
+    document_store::DocumentKey,
+    envelope::{Context, OutboxEvent},
+    environment::Timestamp,
+    event_log::Position,
+    money::Money,
+};
+use simulation::{
+    invariants::{
+        AtRest,
+        Invariant::{self, *},
+        Violation, always, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13,
+    },
+    seen::{Decided, Seen},
+};
+use uuid::Uuid;
+
+const ORDER: OrderId = OrderId(Uuid::from_u128(7));
+const CUSTOMER: CustomerId = CustomerId(Uuid::from_u128(1));
+const NOW: Timestamp = Timestamp(0);
+
+fn order() -> Order {
+    Order {
+        id: ORDER,
+        customer_id: CUSTOMER,
+        amount: Money::units(80),
+        status: OrderStatus::Shipped,
+        reason: None,
+        created_at: NOW,
+        updated_at: NOW,
+        context: Context::default(),
+    }
+}
+
+fn customer(reserved: i64) -> Customer {
+    Customer {
+        id: CUSTOMER,
+        name: "Ada".into(),
+        credit_limit: Money::units(100),
+        initial_credit_limit: Money::units(100),
+        reserved: Money::units(reserved),
+        limit_changes: 0,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+fn reservation() -> Reservation {
+    Reservation {
+        id: ORDER,
+        customer_id: CUSTOMER,
+        amount: Money::units(80),
+        state: ReservationState::Held,
+        reason: None,
+        decided_at: NOW,
+        updated_at: NOW,
+        context: Context::default(),
+    }
+}
+
+fn created() -> OrderCreated {
+    order().created()
+}
+
+fn validated() -> OrderValidated {
+    reservation().validation().unwrap()
+}
+
+fn position(offset: i64) -> Position {
+    Position {
+        topic: TOPIC.into(),
+        partition: 0,
+        offset,
+    }
+}
+
+fn append<E: Event>(seen: &mut Seen, event: &E) {
+    let event = OutboxEvent::new(event, CUSTOMER, ORDER, 1, "test", NOW, &Context::default());
+    let offset = i64::try_from(seen.log.len()).unwrap();
+    seen.log.push((position(offset), event.record(TOPIC)));
+    seen.announced.insert(event.id.to_string(), event.record(TOPIC));
+    seen.published.insert(event.id.to_string());
+}
+
+fn decided() -> Decided {
+    Decided {
+        customer_id: CUSTOMER,
+        written: true,
+        customer: (Some(customer(0)), Some(customer(80))),
+        reservations: vec![(None, reservation())],
+        limits: vec![],
+        at: Duration::from_secs(1),
+    }
+}
+
+/// One order, shipped, and nothing wrong.
+fn rest() -> AtRest {
+    let mut rest = AtRest::default();
+    let seen = &mut rest.seen;
+    seen.asked.orders.insert(ORDER, (CUSTOMER, Money::units(80)));
+    seen.asked.acknowledged.insert(ORDER);
+    seen.orders.insert(ORDER, order());
+    seen.customers.insert(CUSTOMER, customer(80));
+    seen.reservations.insert(ORDER, reservation());
+    append(seen, &created());
+    append(seen, &validated());
+    append(
+        seen,
+        &OrderShipped {
+            id: ORDER,
+            customer_id: Some(CUSTOMER),
+            amount: Some(Money::units(80)),
+        },
+    );
+    seen.created.insert(ORDER, (position(0), created()));
+    seen.validated.insert(ORDER, validated());
+    seen.decided.push(decided());
+    rest
+}
+
+type Judge = fn(&AtRest) -> Result<(), Violation>;
+
+/// The judge says yes to what is right and no to what is doctored.
+fn says_no(invariant: Invariant, judge: Judge, doctor: impl FnOnce(&mut AtRest)) {
+    let mut rest = rest();
+    assert_eq!(judge(&rest), Ok(()));
+    doctor(&mut rest);
+    assert_eq!(judge(&rest).unwrap_err().invariant, invariant);
+}
+
+#[test]
+fn i1_sees_credit_below_zero_and_beyond_the_limit() {
+    let seen = rest().seen;
+    assert_eq!(always::decided(&seen, &decided()), Ok(()));
+    let wrong = [
+        (Some(customer(0)), Some(customer(-1))),
+        (Some(customer(21)), Some(customer(101))),
+    ];
+    for customer in wrong {
+        let decided = Decided {
+            customer,
+            ..decided()
+        };
+        assert_eq!(always::decided(&seen, &decided).unwrap_err().invariant, I1);
+    }
+}
+
+#[test]
+fn i2_sees_a_wrong_sum() {
+    says_no(I2, i2, |rest| {
+        drop(rest.seen.customers.insert(CUSTOMER, customer(81)))
+    });
+}
+
+#[test]
+fn i3_sees_a_reservation_without_its_order_and_the_other_way_round() {
+    says_no(I3, i3, |rest| drop(rest.seen.reservations.remove(&ORDER)));
+    says_no(I3, i3, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(I3, i3, |rest| {
+        rest.seen.orders.get_mut(&ORDER).unwrap().amount = Money::units(79)
+    });
+}
+
+#[test]
+fn i4_sees_an_order_that_is_missing_altered_or_made_up() {
+    says_no(I4, i4, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(I4, i4, |rest| {
+        rest.seen.orders.get_mut(&ORDER).unwrap().amount = Money::units(79)
+    });
+    says_no(I4, i4, |rest| rest.seen.asked.orders.clear());
+}
+
+#[test]
+fn i5_sees_an_order_that_is_open_or_was_for_too_long() {
+    says_no(I5, i5, |rest| {
+        rest.seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Created
+    });
+    says_no(I5, i5, |rest| rest.seen.last_final = Duration::from_secs(31));
+}
+
+#[test]
+fn i6_sees_final_orders_change_and_reasons_missing() {
+    says_no(I6, i6, |rest| {
+        rest.seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Cancelled
+    });
+    says_no(I6, i6, |rest| {
+        rest.seen.reservations.get_mut(&ORDER).unwrap().state = ReservationState::Released
+    });
+    let seen = rest().seen;
+    let cancelled = Order {
+        status: OrderStatus::Cancelled,
+        reason: Some(CancelReason::InsufficientCredit),
+        ..order()
+    };
+    assert_eq!(always::order(&seen, Some(&order()), &order()), Ok(()));
+    assert_eq!(
+        always::order(&seen, Some(&order()), &cancelled)
+            .unwrap_err()
+            .invariant,
+        I6
+    );
+}
+
+#[test]
+fn i7_sees_an_event_that_is_missing_or_differs_by_a_byte() {
+    says_no(I7, i7, |rest| drop(rest.seen.published.pop_first()));
+    says_no(I7, i7, |rest| {
+        rest.seen.log[0].1.headers[0].value = Some(vec![b'2'])
+    });
+    says_no(I7, i7, |rest| rest.seen.log[0].1.key = None);
+}
+
+#[test]
+fn i8_sees_an_effect_before_its_cause_or_elsewhere() {
+    says_no(I8, i8, |rest| rest.seen.log[0].0.offset = 9);
+    says_no(I8, i8, |rest| rest.seen.log[1].0.partition = 2);
+    says_no(I8, i8, |rest| drop(rest.seen.log.remove(1)));
+}
+
+#[test]
+fn i9_sees_outboxes_lag_and_dead_letters() {
+    let key = DocumentKey {
+        collection: "orders",
+        id: ORDER.0,
+    };
+    says_no(I9, i9, |rest| rest.outboxes.push(key));
+    says_no(I9, i9, |rest| rest.lag.push(("order-service", 1)));
+    let given = || ("order-service".to_owned(), 0, 5);
+    says_no(I9, i9, |rest| {
+        drop(rest.seen.dead_letters.insert(given(), "unknown-order".into()))
+    });
+    says_no(I9, i9, |rest| {
+        drop(rest.seen.poison.insert(given(), "unknown-order".into()))
+    });
+    says_no(I9, i9, |rest| {
+        rest.seen.poison.insert(given(), "unknown-order".into());
+        rest.seen.dead_letters.insert(given(), "malformed-event".into());
+    });
+}
+
+#[test]
+fn i10_sees_an_effect_without_its_cause() {
+    says_no(I10, i10, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(I10, i10, |rest| drop(rest.seen.reservations.remove(&ORDER)));
+    let mut seen = rest().seen;
+    let open = Order {
+        status: OrderStatus::Created,
+        ..order()
+    };
+    assert_eq!(always::order(&seen, Some(&open), &order()), Ok(()));
+    seen.validated.clear();
+    assert_eq!(
+        always::order(&seen, Some(&open), &order()).unwrap_err().invariant,
+        I10
+    );
+    seen.created.clear();
+    assert_eq!(always::decided(&seen, &decided()).unwrap_err().invariant, I10);
+    assert_eq!(always::published("an id", &position(1)).invariant, I10);
+}
+
+#[test]
+fn i11_sees_decisions_that_the_rules_would_not_make() {
+    says_no(I11, i11, |rest| {
+        rest.seen.decided[0].customer = (Some(customer(21)), Some(customer(101)))
+    });
+    says_no(I11, i11, |rest| {
+        rest.seen.decided[0].customer.1 = Some(customer(79))
+    });
+    says_no(I11, i11, |rest| {
+        let refused = Reservation {
+            state: ReservationState::Refused,
+            reason: Some(Refusal::InsufficientCredit),
+            ..reservation()
+        };
+        rest.seen.decided[0].reservations = vec![(None, refused)];
+        rest.seen.decided[0].customer.1 = Some(customer(0));
+    });
+    says_no(I11, i11, |rest| {
+        rest.seen.validated.get_mut(&ORDER).unwrap().is_valid = false
+    });
+    says_no(I11, i11, |rest| rest.seen.asked.cancelled.extend([ORDER]));
+}
+
+#[test]
+fn i12_sees_reads_that_go_backwards() {
+    let open = Order {
+        status: OrderStatus::Created,
+        ..order()
+    };
+    assert_eq!(i12(ORDER, &open, Some(&order())), Ok(()));
+    assert_eq!(i12(ORDER, &open, None).unwrap_err().invariant, I12);
+    assert_eq!(i12(ORDER, &order(), Some(&open)).unwrap_err().invariant, I12);
+}
+
+#[test]
+fn i13_sees_a_permit_that_is_missing() {
+    says_no(I13, i13, |rest| rest.permits.push(("orders-1".into(), 1)));
+}

@@ -1,0 +1,305 @@
+//! Whatever stands in the topic: each record has the fate that the table names, in both services, and
+//! every record is accounted for. Real binaries, a real Kafka, one partition.
+
+mod support;
+#[path = "bad_records/table.rs"]
+mod table;
+
+use std::{collections::BTreeMap, time::Instant};
+
+use serde_json::{Value, json};
+use shared::{
+    event_log::{
+        ConsumedRecord, EventLog as _, Position, Record, TailFrom,
+        kafka::{KafkaLog, KafkaSettings},
+    },
+    testing::service::headers,
+};
+use support::{
+    deployment::{Deployment, Instance},
+    eventually,
+};
+use table::{
+    Fate::{self, Dead, Handled, Skipped, Unknown},
+    Row, bytes, named, odd_orders, order_with, table,
+};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+/// Both services on a topic of one partition, and a hand on the log.
+struct World {
+    customers: Instance,
+    orders: Instance,
+    log: KafkaLog,
+    topic: String,
+    runtime: Runtime,
+    deployment: Deployment,
+}
+
+impl World {
+    fn start() -> Option<World> {
+        let engines = engines::for_tests()?;
+        let deployment =
+            Deployment::new(&engines.kafka_brokers, &engines.mongodb_uri).set("KAFKA_PARTITIONS", "1");
+        let (customers, orders) = (deployment.start("customers"), deployment.start("orders"));
+        customers.client.ready();
+        orders.client.ready();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
+        Some(World {
+            customers,
+            orders,
+            log: KafkaLog::new(KafkaSettings::new(&engines.kafka_brokers)).expect("the settings are right"),
+            topic: deployment.name.clone(),
+            runtime: runtime.expect("a runtime"),
+            deployment,
+        })
+    }
+
+    fn services(&self) -> [&Instance; 2] {
+        [&self.customers, &self.orders]
+    }
+
+    fn publish(&self, record: &Record) -> Position {
+        let record = Record {
+            topic: self.topic.clone(),
+            ..record.clone()
+        };
+        let delivery = self.log.publish(record);
+        self.runtime
+            .block_on(delivery)
+            .expect("the broker takes the record")
+    }
+
+    fn customer(&self) -> Uuid {
+        let id = Uuid::now_v7();
+        let new = json!({ "id": id, "name": "Ada", "creditLimit": 1000 });
+        assert_eq!(self.customers.client.post("/api/customers", new).0, 201);
+        id
+    }
+
+    /// All records of a topic, once there are at least so many.
+    fn records(&self, topic: &str, at_least: usize) -> Vec<ConsumedRecord> {
+        let mut records = Vec::new();
+        let tail = self.runtime.block_on(self.log.tail(topic, TailFrom::Beginning));
+        let mut tail = tail.expect("the topic is there");
+        eventually("the records are there", || {
+            while let Ok(record) = tail.try_recv() {
+                records.push(record);
+            }
+            if records.len() >= at_least {
+                Ok(())
+            } else {
+                Err(format!("{} of {at_least}", records.len()))
+            }
+        });
+        records
+    }
+}
+
+/// How many records a service has done with, each in its way.
+fn accounted(service: &Instance) -> u64 {
+    [
+        "events_consumed_total",
+        "records_skipped_total",
+        "dead_letters_total",
+    ]
+    .iter()
+    .map(|metric| service.counted(metric))
+    .sum()
+}
+
+#[test]
+fn each_bad_record_has_its_fate_and_none_is_skipped_in_silence() {
+    let Some(world) = World::start() else { return };
+    let ada = world.customer();
+    let order = |amount| {
+        let new = json!({ "customerId": ada, "amount": amount });
+        let (status, order) = world.orders.client.post("/api/orders?wait=30s", new);
+        assert_eq!(status, 201, "{order}");
+        [
+            order["id"]
+                .as_str()
+                .and_then(|id| id.parse().ok())
+                .expect("an id"),
+            ada,
+        ]
+    };
+    let odd = odd_orders(order);
+    let rows = table(&odd);
+    let begin = Instant::now();
+    let mut places: BTreeMap<i64, &Row> = BTreeMap::new();
+    for row in &rows {
+        places.insert(world.publish(&row.record).offset, row);
+    }
+    // Behind all of them.
+    let (status, good) = world
+        .orders
+        .client
+        .post("/api/orders?wait=30s", json!({ "customerId": ada, "amount": 8 }));
+    assert_eq!((status, &good["status"]), (201, &json!("Shipped")), "{good}");
+    eprintln!(
+        "{} records and a good order behind them: {:?}",
+        rows.len(),
+        begin.elapsed()
+    );
+
+    let fates =
+        |service: usize, fate: fn(&Fate) -> bool| rows.iter().filter(|row| fate(&row.fates[service])).count();
+    let dead = |service| fates(service, |fate| matches!(fate, Dead(_)));
+    let letters = world.records(&format!("{}.dead-letters", world.topic), dead(0) + dead(1));
+    for (number, service) in world.services().into_iter().enumerate() {
+        let group = world.deployment.own(service.service);
+        let mut found: BTreeMap<i64, String> = BTreeMap::new();
+        for letter in letters
+            .iter()
+            .filter(|letter| headers(letter)["dl-group"] == group)
+        {
+            let told = headers(letter);
+            let offset = told["dl-offset"].parse().expect("a number");
+            let row = places[&offset];
+            assert_eq!(
+                (&letter.key, &letter.value),
+                (&row.record.key, &row.record.value),
+                "{}",
+                row.what
+            );
+            assert!(letter.headers.starts_with(&row.record.headers), "{}", row.what);
+            assert!(
+                !told["dl-error"].is_empty() && told["dl-error"].len() < 2000,
+                "{}: {}",
+                row.what,
+                told["dl-error"].len()
+            );
+            assert_eq!(
+                found.insert(offset, told["dl-reason"].clone()),
+                None,
+                "{}: two letters",
+                row.what
+            );
+        }
+        for (offset, row) in &places {
+            let expected = match row.fates[number] {
+                Dead(reason) => Some(reason),
+                Handled | Skipped | Unknown => None,
+            };
+            let found = found.get(offset).map(String::as_str);
+            assert_eq!(found, expected, "{} in {}", row.what, service.service);
+        }
+        let unknown = fates(number, |fate| *fate == Unknown) as u64;
+        assert_eq!(
+            service.counted("records_skipped_total{known=\"no\""),
+            unknown,
+            "{}",
+            service.service
+        );
+    }
+    accounts_are_complete(&world, rows.len());
+
+    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+    for record in world.records(&world.topic, rows.len()) {
+        if record
+            .headers
+            .iter()
+            .any(|header| header.value.as_deref() == Some(b"OrderValidated"))
+        {
+            let value: Value =
+                serde_json::from_slice(&record.value.unwrap_or_default()).expect("ours is JSON");
+            let said: Value =
+                serde_json::from_str(value["eventData"].as_str().expect("a string")).expect("JSON");
+            *answers
+                .entry(said["orderId"].as_str().expect("an id").to_owned())
+                .or_default() += 1;
+        }
+    }
+    for (what, _, id) in &odd {
+        // Several that come together are answered together.
+        let answers = answers.get(&id.to_string()).copied().unwrap_or_default();
+        assert!(answers >= 2, "{what}: {answers} answers to what was said again");
+    }
+}
+
+/// Every record of the topic is handled, skipped and counted, or dead, in both services.
+fn accounts_are_complete(world: &World, at_least: usize) {
+    for service in world.services() {
+        eventually("every record is accounted for", || {
+            let records = world.records(&world.topic, at_least).len() as u64;
+            let accounted = accounted(service);
+            if accounted == records {
+                Ok(())
+            } else {
+                Err(format!("{accounted} of {records} in {}", service.service))
+            }
+        });
+    }
+    for service in world.services() {
+        assert_eq!(service.reasons(), "", "{} is well", service.service);
+        let output = service.process.output();
+        assert!(
+            !output.lines().any(|line| line.starts_with("INFO forged")),
+            "a record forged a log line"
+        );
+        let longest = output.lines().map(str::len).max().unwrap_or_default();
+        assert!(longest < 10_000, "a log line of {longest} bytes");
+        eprintln!(
+            "{}: {} KB of log, the longest line has {longest} bytes",
+            service.service,
+            output.len() >> 10
+        );
+    }
+}
+
+#[test]
+fn fifty_good_orders_behind_thirteen_poison_records_are_shipped_within_seconds() {
+    let Some(world) = World::start() else { return };
+    let customers: Vec<Uuid> = (0..10).map(|_| world.customer()).collect();
+    let poison = [
+        bytes(""),
+        bytes("hello"),
+        Record::default(),
+        Record {
+            key: None,
+            ..bytes("null")
+        },
+        bytes(b"\xff\xfe".as_slice()),
+        bytes("[".repeat(100_000)),
+        bytes(vec![b'x'; 1_000_000]),
+        order_with("amount", "-1"),
+        order_with("amount", "NaN"),
+        order_with("id", "\"seven\""),
+        Record {
+            key: None,
+            ..order_with("customerId", "null")
+        },
+        named("OrderValidated", &json!({ "orderId": 1, "isValid": true })),
+        Record {
+            key: None,
+            ..named("OrderCancelled", &json!({}))
+        },
+    ];
+    for record in &poison {
+        world.publish(record);
+    }
+    let begin = Instant::now();
+    let ids: Vec<String> = (0..50)
+        .map(|number| {
+            let new = json!({ "customerId": customers[number % 10], "amount": "12.50" });
+            let (status, order) = world.orders.client.post("/api/orders", new);
+            assert_eq!(status, 201, "{order}");
+            order["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    for id in &ids {
+        let (status, order) = world.orders.client.get(&format!("/api/orders/{id}?wait=30s"));
+        assert_eq!((status, &order["status"]), (200, &json!("Shipped")), "{order}");
+    }
+    let took = begin.elapsed();
+    eprintln!("50 orders behind {} poison records: {took:?}", poison.len());
+    assert!(took.as_secs() < 10, "{took:?}");
+    // Eleven reach each service that reads them; two are for one of the services each.
+    let letters = world.records(&format!("{}.dead-letters", world.topic), 7 * 2 + 4 + 1 + 1);
+    assert_eq!(letters.len(), 20);
+    accounts_are_complete(&world, poison.len() + 50);
+}

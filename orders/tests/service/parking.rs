@@ -1,0 +1,79 @@
+//! Events that come before what they are about: they wait, then they are parked.
+
+use std::time::Duration;
+
+use orders::Orders;
+use serde_json::{Value, json};
+use shared::testing::service::Setup;
+use uuid::Uuid;
+
+use super::{Service, order, status, valid};
+
+fn parked(service: &Service) -> Vec<Value> {
+    let answer = service.admin.get("/admin/parked").expect(200).json();
+    answer["items"].as_array().expect("a list").clone()
+}
+
+fn create(service: &Service, id: Uuid, customer: Uuid) {
+    let body = json!({ "id": id, "customerId": customer, "amount": 1 });
+    service.http.post("/api/orders", &body).expect(201);
+}
+
+#[test]
+fn a_validation_that_comes_before_its_order_waits_for_it_and_its_key_behind_it() {
+    let mut setup = Setup::new::<Orders>();
+    setup.settings.park_after = Duration::from_secs(60);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let (ada, bob, early) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let (of_ada, of_bob) = (order(&service, ada, 1), order(&service, bob, 1));
+    service.publish_event("OrderValidated", &valid(early), ada);
+    service.publish_event("OrderValidated", &valid(of_ada), ada);
+    service.publish_event("OrderValidated", &valid(of_bob), bob);
+    service.until("the other key goes on", || status(&service, of_bob) == "Shipped");
+    let found = service.until("it waits, and what is behind it", || {
+        let found = parked(&service);
+        (found.len() == 2).then_some(found)
+    });
+    assert_eq!(
+        (&found[0]["state"], &found[0]["reason"], &found[1]["state"]),
+        (&json!("retrying"), &json!("unknown-order"), &json!("waiting"))
+    );
+    assert_eq!(status(&service, of_ada), "Created");
+    create(&service, early, ada);
+    for id in [early, of_ada] {
+        service.until("both are shipped", || status(&service, id) == "Shipped");
+    }
+    service.until("nothing is parked", || parked(&service).is_empty());
+    assert!(
+        service.dead_letters().records().is_empty(),
+        "nothing was given up"
+    );
+}
+
+#[test]
+fn a_validation_whose_order_does_not_come_waits_for_an_operator() {
+    let mut setup = Setup::new::<Orders>();
+    setup.settings.park_after = Duration::from_millis(150);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let (ada, lost) = (Uuid::new_v4(), Uuid::new_v4());
+    service.publish_event("OrderValidated", &valid(lost), ada);
+    let found = service.until("it is parked", || {
+        parked(&service)
+            .into_iter()
+            .find(|record| record["state"] == "parked")
+    });
+    // Attempts are remembered over a restart.
+    let (_, setup) = service.stop();
+    let service = Service::start_on(setup);
+    service.until_ready();
+    assert_eq!(parked(&service)[0]["attempts"], found["attempts"]);
+    create(&service, lost, ada);
+    let replay = json!({ "key": ada });
+    service.admin.post("/admin/parked/replay", &replay).expect(202);
+    service.until("the order is shipped after all", || {
+        status(&service, lost) == "Shipped"
+    });
+    service.until("nothing is parked", || parked(&service).is_empty());
+}

@@ -1,0 +1,347 @@
+//! Parked records for operators: list, show, replay, edit, discard. On an address of its own, so that
+//! it need not be open to whoever may order.
+//!
+//! An action is written into the record and carried out by the instance that owns its partition, in
+//! the order of the key; the answer to an action is therefore 202. With `?dryRun=true` nothing is
+//! written, and the answer is 200 with what would be.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use actix::{Addr, Recipient};
+use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path_id, resource};
+use crate::{
+    actors::{
+        consumer::{KafkaConsumerActor, Look},
+        repository::{ChangeParked, Find, List},
+    },
+    document_store::{Document, IndexValue, Order, Query},
+    environment::Environment,
+    json::Text,
+    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, Request, decide},
+};
+
+mod view;
+
+use view::{Outcome, Refused, detail, list_page, outcome, summary};
+
+/// How long an operator waits for the database.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Records that are read at a time.
+const PAGE: usize = 500;
+/// Records that one request looks at, to find those that were asked for.
+const LOOK_AT: usize = 20_000;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct ParkedApi {
+    /// Reads records by id.
+    pub find: Recipient<Find<ParkedRecord>>,
+    /// Pages through records.
+    pub list: Recipient<List<ParkedRecord>>,
+    /// Writes down what an operator asks for.
+    pub change: Recipient<ChangeParked>,
+    /// Told to look at once, where this instance may be the owner.
+    pub consumer: Arc<OnceLock<Addr<KafkaConsumerActor>>>,
+    /// The clock.
+    pub environment: Environment,
+    /// Whose keys are meant.
+    pub topic: String,
+}
+
+/// Registers the routes.
+pub fn configure(api: ParkedApi, config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::Data::new(api))
+        .service(resource("/admin/parked", "GET").get(list))
+        .service(resource("/admin/parked/replay", "POST").post(replay_all))
+        .service(resource("/admin/parked/{id}", "GET").get(show))
+        .service(resource("/admin/parked/{id}/replay", "POST").post(replay))
+        .service(resource("/admin/parked/{id}/edit", "POST").post(edit))
+        .service(resource("/admin/parked/{id}/discard", "POST").post(discard));
+}
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// `GET /admin/parked?key=&reason=&state=&olderThan=&limit=&cursor=`
+async fn list(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
+    let mut parameters = Parameters::of(&request);
+    let page = parameters.page();
+    let text = |text: &str| Ok(text.to_owned());
+    let key = parameters.take("key", "the key of the records", text);
+    let reason = parameters.take("reason", "a reason such as malformed-event", text);
+    let state = parameters.take(
+        "state",
+        "waiting, retrying, parked, requested, done or discarded",
+        |text| ParkedState::parse(text).ok_or_else(|| "is no state".into()),
+    );
+    let older_than = parameters.take("olderThan", "a duration such as 90s", |text| {
+        parse_duration(text).ok_or_else(|| "is no duration".into())
+    });
+    parameters.finish()?;
+    let now = api.environment.now();
+    let wanted = |record: &ParkedRecord| {
+        reason.is_none_or_eq(&record.reason)
+            && older_than.is_none_or(|age| now.since(record.parked_at) >= age)
+    };
+    let states = state.map_or(ParkedState::OPEN.to_vec(), |state| vec![state]);
+    let matching = match &key {
+        Some(key) => of_lane(LaneId::of_key(&api.topic, key.as_bytes()), &states),
+        None => of_states(&states),
+    };
+    let found = api.scan(matching, page.after, page.limit, wanted).await?;
+    Ok(HttpResponse::Ok().json(list_page(&found.records, found.cursor)))
+}
+
+/// `GET /admin/parked/{id}`
+async fn show(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
+    Parameters::of(&request).finish()?;
+    let record = api.get(path_id(&request)?).await?;
+    let behind = api.behind(&record).await?;
+    Ok(HttpResponse::Ok().json(detail(&record, behind)))
+}
+
+/// `POST /admin/parked/{id}/replay`
+async fn replay(
+    api: web::Data<ParkedApi>,
+    request: HttpRequest,
+    context: RequestContext,
+    _body: Body,
+) -> Answer {
+    api.act_on_one(&request, context, Request::Replay).await
+}
+
+/// `POST /admin/parked/{id}/edit` with `{"value": …}`, the whole value of the record.
+async fn edit(
+    api: web::Data<ParkedApi>,
+    request: HttpRequest,
+    context: RequestContext,
+    body: Body,
+) -> Answer {
+    let value = required(&body, "value")?;
+    api.act_on_one(&request, context, Request::Edit { value }).await
+}
+
+/// `POST /admin/parked/{id}/discard` with `{"why": …}`.
+async fn discard(
+    api: web::Data<ParkedApi>,
+    request: HttpRequest,
+    context: RequestContext,
+    body: Body,
+) -> Answer {
+    let why = required(&body, "why")?;
+    api.act_on_one(&request, context, Request::Discard { why }).await
+}
+
+/// `POST /admin/parked/replay` with `{"key": …}`, the head of that key and then the rest of it, or
+/// `{"reason": …}`, all that failed for that reason.
+async fn replay_all(
+    api: web::Data<ParkedApi>,
+    request: HttpRequest,
+    context: RequestContext,
+    body: Body,
+) -> Answer {
+    let dry_run = dry_run(&request)?;
+    let mut fields = body.fields()?;
+    let (key, reason) = (fields.optional::<Text>("key"), fields.optional::<Text>("reason"));
+    let (Some(key), Some(reason)) = (key, reason) else {
+        return Err(Problem::invalid(fields.into_errors()));
+    };
+    let heads = match (key, reason) {
+        (Some(key), None) => {
+            let lane = LaneId::of_key(&api.topic, key.as_bytes());
+            let open = of_lane(lane, &ParkedState::OPEN);
+            api.scan(open, None, 1, |_| true).await?.records
+        }
+        (None, Some(reason)) => {
+            let failed = of_states(&[ParkedState::Parked, ParkedState::Retrying]);
+            let wanted = |record: &ParkedRecord| record.reason.as_deref() == Some(&*reason);
+            api.scan(failed, None, LOOK_AT, wanted).await?.records
+        }
+        _ => return Err(Problem::choose("key, reason")),
+    };
+    api.act_on(heads, &context, &Request::Replay, dry_run).await
+}
+
+/// What a scan found, and where the next one goes on.
+struct Scanned {
+    records: Vec<ParkedRecord>,
+    cursor: Option<ParkedId>,
+}
+
+impl ParkedApi {
+    async fn get(&self, id: Uuid) -> Result<ParkedRecord, Problem> {
+        let found = ask(&self.find, Find::new([id]), PATIENCE).await?;
+        let found = found.into_iter().next();
+        found.ok_or_else(|| Problem::not_found("parked record", id))
+    }
+
+    /// The records that are wanted, in the order of the log, at most `limit`.
+    async fn scan(
+        &self,
+        matching: Vec<(&'static str, Vec<IndexValue>)>,
+        mut after: Option<Uuid>,
+        limit: usize,
+        wanted: impl Fn(&ParkedRecord) -> bool,
+    ) -> Result<Scanned, Problem> {
+        let mut records: Vec<ParkedRecord> = Vec::new();
+        for _ in 0..LOOK_AT.div_ceil(PAGE) {
+            let query = Query {
+                collection: ParkedRecord::COLLECTION.name,
+                matching: matching.clone(),
+                after,
+                order: Order::Ascending,
+                limit: PAGE,
+            };
+            let page = ask(&self.list, List::<ParkedRecord>::new(query), PATIENCE).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(Document::id);
+            for record in page.into_iter().filter(|record| wanted(record)) {
+                if records.len() == limit {
+                    let cursor = records.last().map(|record| record.id);
+                    return Ok(Scanned { records, cursor });
+                }
+                records.push(record);
+            }
+            if is_last {
+                return Ok(Scanned {
+                    records,
+                    cursor: None,
+                });
+            }
+        }
+        let cursor = after.map(ParkedId);
+        Ok(Scanned { records, cursor })
+    }
+
+    /// How many records stand behind this one.
+    async fn behind(&self, record: &ParkedRecord) -> Result<usize, Problem> {
+        if !record.state.is_open() || record.lane.is_alone() {
+            return Ok(0);
+        }
+        let after = Some(record.id.0);
+        let open = of_lane(record.lane, &ParkedState::OPEN);
+        Ok(self.scan(open, after, LOOK_AT, |_| true).await?.records.len())
+    }
+
+    async fn act_on_one(&self, request: &HttpRequest, context: RequestContext, asked: Request) -> Answer {
+        let dry_run = dry_run(request)?;
+        let record = self.get(path_id(request)?).await?;
+        let id = record.id;
+        let change = Change::Request {
+            request: asked.clone(),
+            correlation_id: String::new(),
+        };
+        // What is refused is said at once, with the status that fits.
+        match decide(Some(&record), &change, self.environment.now()) {
+            Ok(_) => self.act_on(vec![record], &context, &asked, dry_run).await,
+            Err(refusal) => Err(refused(id, &refusal)),
+        }
+    }
+
+    async fn act_on(
+        &self,
+        records: Vec<ParkedRecord>,
+        RequestContext(context): &RequestContext,
+        asked: &Request,
+        dry_run: bool,
+    ) -> Answer {
+        let mut done = Outcome::new(dry_run);
+        for record in records {
+            let (id, behind) = (record.id, self.behind(&record).await?);
+            let change = Change::Request {
+                request: asked.clone(),
+                correlation_id: context.correlation_id.clone(),
+            };
+            let changed = if dry_run {
+                let decided = decide(Some(&record), &change, self.environment.now());
+                decided.map(|changed| changed.unwrap_or(record))
+            } else {
+                let message = ChangeParked {
+                    id,
+                    change,
+                    deadline: Some(Instant::now() + PATIENCE),
+                };
+                ask(&self.change, message, PATIENCE).await?
+            };
+            match changed {
+                Ok(record) => {
+                    if !dry_run {
+                        log::info!(target: "HttpServer", parked:% = id, correlation_id = context.correlation_id.as_str();
+                            "an operator asked for: {}", view::verb(asked));
+                    }
+                    done.behind += behind;
+                    done.records.push(summary(&record));
+                }
+                Err(refusal) => done.refused.push(Refused {
+                    id,
+                    why: why(&refusal),
+                }),
+            }
+        }
+        if let Some(consumer) = self.consumer.get().filter(|_| !dry_run) {
+            consumer.do_send(Look);
+        }
+        Ok(outcome(&done))
+    }
+}
+
+fn of_states(states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
+    vec![("state", states.iter().map(|state| state.index_value()).collect())]
+}
+
+fn of_lane(lane: LaneId, states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
+    let mut matching = vec![("lane", vec![IndexValue::Uuid(lane.0)])];
+    matching.extend(of_states(states));
+    matching
+}
+
+fn dry_run(request: &HttpRequest) -> Result<bool, Problem> {
+    let mut parameters = Parameters::of(request);
+    let dry_run = parameters.take("dryRun", "true or false", |text| {
+        text.parse::<bool>()
+            .map_err(|_| "is neither true nor false".into())
+    });
+    parameters.finish()?;
+    Ok(dry_run.unwrap_or(false))
+}
+
+fn required(body: &Body, field: &'static str) -> Result<String, Problem> {
+    let mut fields = body.fields()?;
+    let value = fields.required::<Text>(field);
+    value.ok_or_else(|| Problem::invalid(fields.into_errors()))
+}
+
+fn why(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Unknown => "there is no such record".into(),
+        Refusal::Closed(state) => format!("it is {} and stays so", state.as_str()),
+        Refusal::Behind => "it stands behind an earlier record of its key: deal with that first".into(),
+    }
+}
+
+fn refused(id: ParkedId, refusal: &Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::Unknown => return Problem::not_found("parked record", id),
+        Refusal::Closed(_) => "record-is-closed",
+        Refusal::Behind => "record-is-behind",
+    };
+    Problem::conflict(code, format!("the parked record {id}: {}", why(refusal))).about(id)
+}
+
+/// An optional wish that a value may meet.
+trait Wish<T> {
+    fn is_none_or_eq(&self, value: &Option<T>) -> bool;
+}
+
+impl<T: PartialEq> Wish<T> for Option<T> {
+    fn is_none_or_eq(&self, value: &Option<T>) -> bool {
+        self.is_none() || self == value
+    }
+}

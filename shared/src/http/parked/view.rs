@@ -1,0 +1,149 @@
+//! Parked records as operators see them.
+
+use actix_web::HttpResponse;
+use mongodb::bson::Binary;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    environment::Timestamp,
+    parking::{Entry, LaneId, ParkedId, ParkedRecord, Request, usable},
+};
+
+/// A line of a list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    id: ParkedId,
+    state: &'static str,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    key: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    attempts: i32,
+    parked_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'static str>,
+}
+
+/// A record with all that is known of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Detail {
+    #[serde(flatten)]
+    summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<LaneId>,
+    /// Records of its key that wait for it.
+    behind: usize,
+    value: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited: Option<Value>,
+    headers: Vec<Value>,
+    history: Vec<Entry>,
+}
+
+/// What became of a request, or would become of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    pub dry_run: bool,
+    /// As they are (would be) then.
+    pub records: Vec<Summary>,
+    /// Records that stand behind these, and follow them.
+    pub behind: usize,
+    pub refused: Vec<Refused>,
+}
+
+/// A record that nothing was done to.
+#[derive(Serialize)]
+pub struct Refused {
+    pub id: ParkedId,
+    pub why: String,
+}
+
+impl Outcome {
+    pub fn new(dry_run: bool) -> Outcome {
+        Outcome {
+            dry_run,
+            records: Vec::new(),
+            behind: 0,
+            refused: Vec::new(),
+        }
+    }
+}
+
+pub fn outcome(outcome: &Outcome) -> HttpResponse {
+    if outcome.dry_run || outcome.records.is_empty() {
+        HttpResponse::Ok().json(outcome)
+    } else {
+        HttpResponse::Accepted().json(outcome)
+    }
+}
+
+pub fn list_page(records: &[ParkedRecord], cursor: Option<ParkedId>) -> Value {
+    let items: Vec<_> = records.iter().map(summary).collect();
+    json!({ "items": items, "nextCursor": cursor })
+}
+
+pub fn summary(record: &ParkedRecord) -> Summary {
+    Summary {
+        id: record.id,
+        state: record.state.as_str(),
+        topic: record.topic.clone(),
+        partition: record.partition,
+        offset: record.offset,
+        key: text(record.key.as_ref()),
+        reason: record.reason.clone(),
+        error: record.error.clone(),
+        attempts: record.attempts,
+        parked_at: record.parked_at,
+        updated_at: record.updated_at,
+        next_try_at: record.next_try_at,
+        request: record.request.as_ref().map(verb),
+    }
+}
+
+pub fn detail(record: &ParkedRecord, behind: usize) -> Detail {
+    let header = |header: &crate::parking::ParkedHeader| json!({ "name": header.name, "value": text(header.value.as_ref()) });
+    let has_key = usable(record.key.as_ref().map(|key| &*key.bytes)).is_some();
+    Detail {
+        summary: summary(record),
+        lane: has_key.then_some(record.lane),
+        behind,
+        value: text(record.value.as_ref()),
+        edited: record.edited.as_ref().map(|edited| text(Some(edited))),
+        headers: record.headers.iter().map(header).collect(),
+        history: record.history.clone(),
+    }
+}
+
+/// What an operator asked for, as a word.
+pub fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Replay => "replay",
+        Request::Edit { .. } => "edit",
+        Request::Discard { .. } => "discard",
+    }
+}
+
+/// Text where it is UTF-8, `{"hex": …}` where not.
+fn text(binary: Option<&Binary>) -> Value {
+    let Some(binary) = binary else {
+        return Value::Null;
+    };
+    match str::from_utf8(&binary.bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let hex: String = binary.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "hex": hex })
+        }
+    }
+}
