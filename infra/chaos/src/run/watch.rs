@@ -83,12 +83,8 @@ pub fn longest_recovery(struck: &[Struck], probes: &[(f64, f64)]) -> Option<(f64
         after.map(|(_, to)| *to).fold(f64::INFINITY, f64::min)
     };
     let undisturbed = |fault: &Struck, until: f64| {
-        let others = struck
-            .iter()
-            .filter(|other| other.from != fault.from || other.target != fault.target);
-        others
-            .into_iter()
-            .all(|other| other.until <= fault.from || other.from >= until)
+        let mut others = struck.iter().filter(|other| *other != fault);
+        others.all(|other| other.until <= fault.until || other.from >= until)
     };
     struck
         .iter()

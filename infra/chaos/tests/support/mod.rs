@@ -222,10 +222,13 @@ impl Bench {
     /// Waits until both services are ready; how long that took.
     pub fn wait_until_ready(&self, within: Duration) -> Duration {
         eventually("both services are ready", within, || {
-            let ready = |url: &str| matches!(self.client.get(&format!("{url}/health/ready")), Ok((200, _)));
-            (ready(&self.customers.url) && ready(&self.orders.url))
-                .then_some(())
-                .ok_or_else(|| format!("{:?}", self.unready()))
+            for url in [&self.customers.url, &self.orders.url] {
+                match self.client.get(&format!("{url}/health/ready")) {
+                    Ok((200, _)) => {}
+                    other => return Err(format!("{other:?}")),
+                }
+            }
+            Ok(())
         })
     }
 
@@ -269,6 +272,11 @@ impl Bench {
                 }
             });
         }
+        self.wait_until_clean();
+    }
+
+    /// Waits until the audit finds no difference.
+    pub fn wait_until_clean(&self) {
         eventually("nothing is left that does not fit together", FINAL_WITHIN, || {
             let Audit { differences, summary } = self.audit();
             let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();

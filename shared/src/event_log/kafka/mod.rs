@@ -41,6 +41,13 @@ mod producer;
 mod record;
 mod tail;
 
+/// How long a broker may take to answer. Ours answer in milliseconds; one that was frozen for longer
+/// is asked again, which is harmless: the producer is idempotent, everything else reads.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How often each client asks the brokers about its topics, needed or not. With [`ANSWER_WITHIN`] and
+/// the session of a group member it bounds how long a silent connection goes unnoticed.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
 /// How members of a consumer group agree on who reads what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupProtocol {
@@ -107,8 +114,12 @@ impl KafkaSettings {
             .set("allow.auto.create.topics", "false")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
-            // A broker that hangs without closing its connections is given up after this.
-            .set("socket.timeout.ms", "10000")
+            // A connection whose peer is gone without a word (F36) is given up when a request on it has
+            // not been answered for so long; another one takes its place.
+            .set("socket.timeout.ms", millis(ANSWER_WITHIN))
+            // A request in all weathers: an idle connection, too, is found to be dead before it is
+            // needed. Notices as well a topic that is created later, and added partitions.
+            .set("topic.metadata.refresh.interval.ms", millis(ASK_EVERY))
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "1000")
             .set("log.connection.close", "false")
@@ -137,7 +148,7 @@ impl KafkaSettings {
             .set("linger.ms", "0")
             // Never gives up by time: a record timed out in the middle would leave a gap in the order.
             .set("message.timeout.ms", "0")
-            .set("request.timeout.ms", "10000")
+            .set("request.timeout.ms", millis(ANSWER_WITHIN))
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "262144")
             // As Java's clients do, so that a key has one partition whoever writes it.
@@ -171,16 +182,14 @@ impl KafkaSettings {
             // next request: this is how long such a partition may stand still.
             .set("fetch.wait.max.ms", "100")
             // What the lag is told from.
-            .set("statistics.interval.ms", "2000")
-            // Notices a topic that is created later, and added partitions.
-            .set("topic.metadata.refresh.interval.ms", "5000");
+            .set("statistics.interval.ms", "2000");
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 // How soon a member learns of a rebalance.
                 .set("heartbeat.interval.ms", "300")
-                .set("session.timeout.ms", self.session_timeout.as_millis().to_string()),
+                .set("session.timeout.ms", millis(self.session_timeout)),
             // Refuses the settings that are the broker's here.
             GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         };
@@ -276,6 +285,11 @@ impl EventLog for KafkaLog {
             let _ = flushed.await;
         })
     }
+}
+
+/// As librdkafka takes times.
+fn millis(time: Duration) -> String {
+    time.as_millis().to_string()
 }
 
 /// The next generation: higher than any before.
