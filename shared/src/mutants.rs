@@ -29,6 +29,8 @@ pub enum Mutant {
     IgnoreValidation,
     /// A record that fails for good is dropped without a dead letter.
     DropPoison,
+    /// Records of a parked key are handled as they come.
+    OvertakeParked,
     /// The last event of an outbox is not published.
     SkipOutboxEvent,
     /// An event that is announced again has another time.

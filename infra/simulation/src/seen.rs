@@ -100,6 +100,10 @@ pub struct Seen {
     pub poison: BTreeMap<Given, String>,
     /// How each parked record stands.
     pub parked: BTreeMap<Given, ParkedState>,
+    /// The keys of parked records that are open.
+    pub open: BTreeMap<Given, Option<Vec<u8>>>,
+    /// Where each event stands, by its id, and under which key.
+    pub places: BTreeMap<String, Vec<(Position, Option<Vec<u8>>)>>,
     /// What broke at once.
     pub violations: Vec<Violation>,
     /// When an order became final last.
@@ -202,11 +206,21 @@ impl store::Observer for Observer {
                         )
                     });
                     let given = (group.to_owned(), parked.partition, parked.offset);
+                    if parked.state.is_open() {
+                        let key = parked.key.map(|key| key.bytes);
+                        seen.open.insert(given.clone(), key);
+                    } else {
+                        seen.open.remove(&given);
+                    }
                     seen.parked.insert(given, parked.state);
                 }
                 _ => {
                     let reservation: Reservation = read(&change.after);
                     let before = seen.reservations.insert(reservation.id, reservation.clone());
+                    if before.is_none() {
+                        let judged = always::in_turn(&seen, &reservation, group);
+                        self.judge(&mut seen, judged);
+                    }
                     self.timeline.add("customers db", || {
                         let Reservation {
                             id, amount, state, ..
@@ -273,6 +287,9 @@ impl log::Observer for Observer {
             format!("{position}: {value}")
         });
         seen.log.push((position.clone(), record.clone()));
+        let id = event_id(record).unwrap_or_else(|| position.to_string());
+        let place = (position.clone(), record.key.clone());
+        seen.places.entry(id).or_default().push(place);
         if let Some(id) = event_id(record) {
             if !seen.announced.contains_key(&id) {
                 let judged = Err(always::published(&id, position));

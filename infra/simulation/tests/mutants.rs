@@ -55,6 +55,7 @@ mutants! {
     an_answer_before_the_commit_is_read_back_and_not_there: AnswerBeforeCommit, I12, 100;
     a_validated_final_order_changes: ValidateFinalOrder, I6, 100;
     poison_dropped_in_silence_is_missed: DropPoison, I9, 100;
+    a_record_that_overtakes_parked_ones_is_seen: OvertakeParked, I8, 100;
     a_skipped_event_is_missed: SkipOutboxEvent, I7, 100;
     an_event_with_a_new_time_is_not_the_same: RestampEvent, I7, 100;
     an_order_created_again_is_not_final_any_more: CreateAgain, I6, 100;

@@ -1,6 +1,6 @@
 //! What is judged at each commit and each append, before anybody else can see it.
 
-use customers::domain::ReservationState;
+use customers::domain::{Reservation, ReservationState};
 use orders::domain::Order;
 use shared::{
     contracts::{CancelReason, OrderStatus},
@@ -9,7 +9,33 @@ use shared::{
 };
 
 use super::{Invariant, Violation};
-use crate::seen::{Decided, Seen};
+use crate::seen::{Decided, Given, Seen};
+
+/// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of its
+/// key that is still parked.
+pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
+    let places = now
+        .context
+        .causation_id
+        .as_ref()
+        .and_then(|id| seen.places.get(id));
+    let overtaken = |(at, key): &(Position, Option<Vec<u8>>)| {
+        let earlier = |((of, partition, offset), parked): (&Given, &Option<Vec<u8>>)| {
+            of == group && *partition == at.partition && *offset < at.offset && parked == key
+        };
+        let mut open = seen.open.iter().filter(|_| key.is_some());
+        open.find(|open| earlier(*open)).map(|(given, _)| given.clone())
+    };
+    let Some(places) = places else { return Ok(()) };
+    // An event that was announced again stands in several places; any of them may have been it.
+    let overtaken: Vec<_> = places.iter().filter_map(overtaken).collect();
+    if overtaken.len() < places.len() {
+        return Ok(());
+    }
+    let expected = format!("the order {} waits behind parked records of its key", now.id);
+    let found = format!("{overtaken:?} are open");
+    Err(Violation::new(Invariant::I8, expected, found))
+}
 
 /// I4, I6, I10 of an order that was just written.
 pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Violation> {

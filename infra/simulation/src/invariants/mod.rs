@@ -10,7 +10,7 @@
 //! | I5 | every order is final within 30 s after the last fault |
 //! | I6 | shipped only with a held reservation, cancelled only with a reason; final never changes |
 //! | I7 | every announced event is in the log; duplicates are the same to the byte |
-//! | I8 | first occurrences of an order's events stand in causal order |
+//! | I8 | first occurrences of an order's events stand in causal order; nothing overtakes a parked record of its key |
 //! | I9 | no outbox left, no lag, dead letters are exactly the poison |
 //! | I10 | no effect without its cause in the log |
 //! | I11 | the log, replayed through the pure rules, gives the same decisions |

@@ -45,7 +45,7 @@ mod watermark;
 pub use desk::ParkingDesk;
 use lanes::{Lanes, lane_of};
 pub use look::Look;
-use parked_lanes::ParkedLanes;
+use parked_lanes::{ParkedLane, ParkedLanes};
 use partitions::Partitions;
 pub use routes::{Answer, Handle, HandlerError, Routes, outcome};
 
@@ -253,7 +253,7 @@ impl KafkaConsumerActor {
     /// Puts a record where it belongs: behind those of its key that are parked, or those under way.
     fn sort_in(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
         let lane = lane_of(&record);
-        match self.parked.get(lane) {
+        match self.is_held_up(lane) {
             // What nobody handles has no effect that could come too early.
             Some(parked) if !parked.holding => match addressee(&self.routes, &record) {
                 Ok(Addressee::Nobody { known }) => self.skip(&record, known),
@@ -267,9 +267,16 @@ impl KafkaConsumerActor {
         }
     }
 
+    /// The lane, if records of it cannot be handled as they come.
+    fn is_held_up(&mut self, lane: LaneId) -> Option<&mut ParkedLane> {
+        self.parked
+            .get(lane)
+            .filter(|_| !mutants::is_active(Mutant::OvertakeParked))
+    }
+
     /// Hands over what it is the turn of.
     fn advance(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        while self.parked.get(lane).is_none()
+        while self.is_held_up(lane).is_none()
             && let Some(record) = self.lanes.next(lane)
         {
             self.hand_over(lane, record, ctx);
