@@ -100,8 +100,9 @@ pub struct Seen {
     pub poison: BTreeMap<Given, String>,
     /// How each parked record stands.
     pub parked: BTreeMap<Given, ParkedState>,
-    /// The keys of parked records that are open.
-    pub open: BTreeMap<Given, Option<Vec<u8>>>,
+    /// The keys of records that have failed and are not dealt with. One that only waits may have been
+    /// handled before it was delivered again.
+    pub failed: BTreeMap<Given, Option<Vec<u8>>>,
     /// Where each event stands, by its id, and under which key.
     pub places: BTreeMap<String, Vec<(Position, Option<Vec<u8>>)>>,
     /// What broke at once.
@@ -206,11 +207,11 @@ impl store::Observer for Observer {
                         )
                     });
                     let given = (group.to_owned(), parked.partition, parked.offset);
-                    if parked.state.is_open() {
+                    if parked.state.is_open() && parked.state != ParkedState::Waiting {
                         let key = parked.key.map(|key| key.bytes);
-                        seen.open.insert(given.clone(), key);
+                        seen.failed.insert(given.clone(), key);
                     } else {
-                        seen.open.remove(&given);
+                        seen.failed.remove(&given);
                     }
                     seen.parked.insert(given, parked.state);
                 }

@@ -12,7 +12,7 @@ use super::{Invariant, Violation};
 use crate::seen::{Decided, Given, Seen};
 
 /// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of its
-/// key that is still parked.
+/// key that has failed.
 pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
     let places = now
         .context
@@ -23,8 +23,10 @@ pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violat
         let earlier = |((of, partition, offset), parked): (&Given, &Option<Vec<u8>>)| {
             of == group && *partition == at.partition && *offset < at.offset && parked == key
         };
-        let mut open = seen.open.iter().filter(|_| key.is_some());
-        open.find(|open| earlier(*open)).map(|(given, _)| given.clone())
+        let mut failed = seen.failed.iter().filter(|_| key.is_some());
+        failed
+            .find(|failed| earlier(*failed))
+            .map(|(given, _)| given.clone())
     };
     let Some(places) = places else { return Ok(()) };
     // An event that was announced again stands in several places; any of them may have been it.
@@ -32,8 +34,8 @@ pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violat
     if overtaken.len() < places.len() {
         return Ok(());
     }
-    let expected = format!("the order {} waits behind parked records of its key", now.id);
-    let found = format!("{overtaken:?} are open");
+    let expected = format!("the order {} waits behind a failed record of its key", now.id);
+    let found = format!("{overtaken:?} have failed");
     Err(Violation::new(Invariant::I8, expected, found))
 }
 
