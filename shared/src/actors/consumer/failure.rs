@@ -13,7 +13,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// What is done about a record that is not handled.
 #[derive(Debug, PartialEq)]
-pub enum Verdict {
+pub enum Diagnosis {
     /// It has failed.
     Failed(Failure),
     /// It has to wait behind an earlier one of its key.
@@ -30,10 +30,10 @@ pub fn classify(
     attempts: u32,
     patience: Duration,
     environment: &Environment,
-) -> Verdict {
+) -> Diagnosis {
     let retry = Fate::Retry(environment.jitter(retry_pause(attempts)));
     let failed = |fate, reason: &str, error| {
-        Verdict::Failed(Failure {
+        Diagnosis::Failed(Failure {
             fate,
             reason: reason.to_owned(),
             error,
@@ -46,8 +46,8 @@ pub fn classify(
         }
         HandlerError::TooEarly { code, message } => failed(Fate::Final, code, message),
         HandlerError::Poison { code, message } => failed(Fate::Final, code, message),
-        HandlerError::Behind => Verdict::Behind,
-        HandlerError::Abandoned => Verdict::Abandoned,
+        HandlerError::Behind => Diagnosis::Behind,
+        HandlerError::Abandoned => Diagnosis::Abandoned,
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         let environment = Environment::real();
         let patience = Duration::from_secs(30);
         let fate = |attempts| match classify(early(), attempts, patience, &environment) {
-            Verdict::Failed(failure) => failure.fate,
+            Diagnosis::Failed(failure) => failure.fate,
             other => panic!("it has failed, not {other:?}"),
         };
         // 0.1 s + 0.2 s + … + 12.8 s are 25.5 s.

@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Handler, Message};
 
 use super::{
     KafkaConsumerActor,
-    failure::{Verdict, classify},
+    failure::{Diagnosis, classify},
     routes::HandlerError,
     runner::{RunEnd, Runner},
 };
@@ -52,15 +52,15 @@ impl KafkaConsumerActor {
             return self.done(&record.assignment(), record.position.offset);
         }
         match classify(error, 1, self.desk.patience, &self.environment) {
-            Verdict::Failed(failure) => {
+            Diagnosis::Failed(failure) => {
                 log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,
                     partition = record.position.partition, offset = record.position.offset,
                     reason = failure.reason.as_str(); "not handled, parked: {}", failure.error);
                 self.park(record, Some(failure), ctx);
             }
-            Verdict::Behind => self.park_behind(record, ctx),
+            Diagnosis::Behind => self.park_behind(record, ctx),
             // Neither done nor parked: its offset is not stored.
-            Verdict::Abandoned => self.leave(1),
+            Diagnosis::Abandoned => self.leave(1),
         }
     }
 

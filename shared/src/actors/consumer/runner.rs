@@ -3,9 +3,10 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{
-    Begun, Routes, begin,
+    Routes,
     desk::{Ending, ParkingDesk},
-    failure::{Verdict, classify},
+    dispatch::{Begun, begin},
+    failure::{Diagnosis, classify},
 };
 use crate::{
     actors::repository::{ResumeLane, Turn},
@@ -107,14 +108,14 @@ impl Runner {
         };
         let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
         match classify(error, attempts, self.desk.patience, &self.desk.environment) {
-            Verdict::Failed(failure) => {
+            Diagnosis::Failed(failure) => {
                 if failure.fate == Fate::Final {
                     self.desk.bury(&record.as_it_came(), &failure, attempts).await?;
                 }
                 Ok(Some(Change::Fail(failure)))
             }
-            Verdict::Behind => Ok(None),
-            Verdict::Abandoned => Err(Ending),
+            Diagnosis::Behind => Ok(None),
+            Diagnosis::Abandoned => Err(Ending),
         }
     }
 }
