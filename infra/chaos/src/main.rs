@@ -131,25 +131,11 @@ fn chaos(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     if report.is_good() {
         return Ok(ExitCode::SUCCESS);
     }
-    let Report { seed, seconds } = Report::of(&settings);
+    let (seed, seconds) = (settings.seed, settings.length.as_secs());
     eprintln!(
         "chaos: seed {seed} failed; logs in target/chaos/{seed}/, again: chaos run --seed {seed} --for {seconds}s"
     );
     Ok(ExitCode::FAILURE)
-}
-
-struct Report {
-    seed: u64,
-    seconds: u64,
-}
-
-impl Report {
-    fn of(settings: &RunSettings) -> Report {
-        Report {
-            seed: settings.seed,
-            seconds: settings.length.as_secs(),
-        }
-    }
 }
 
 /// SIGINT and SIGTERM are heard on a thread of their own, which ends with the process.
@@ -230,12 +216,13 @@ fn told(audit: &Audit) -> String {
     );
     let _ = writeln!(
         text,
-        "{} records, {} duplicates, {} of other writers, {} poison, {} dead letters, {} not read yet",
+        "{} records, {} duplicates, {} of other writers, {} poison, {} dead letters, {} parked, {} not read yet",
         summary.records,
         summary.duplicates,
         summary.foreign,
         summary.poison,
         summary.dead_letters,
+        summary.parked,
         summary.lag
     );
     if summary.log_cut {

@@ -11,7 +11,7 @@
 //! | `differences.rs` | the invariants, and what was found |
 //! | `saga.rs` | those of an order |
 //! | `credit.rs` | those of a customer |
-//! | `rest.rs` | what is left: lag, dead letters |
+//! | `rest.rs`, `parked.rs` | what is left: lag, dead letters, parked records |
 //! | `log.rs`, `topic.rs` | what the log says, and reading it |
 //! | `database.rs` | what the databases say |
 
@@ -20,17 +20,14 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context, anyhow};
 use mongodb::Client;
 use serde::Serialize;
-use shared::{
-    contracts::OrderStatus,
-    environment::{Environment, Timestamp},
-    money::Money,
-};
+use shared::{contracts::OrderStatus, environment::Environment, money::Money};
 use uuid::Uuid;
 
 pub mod differences;
 pub mod credit;
 pub mod database;
 pub mod log;
+mod parked;
 pub mod rest;
 pub mod saga;
 pub mod topic;
@@ -38,7 +35,7 @@ pub mod topic;
 use credit::Credit;
 use database::{Databases, OrderRow, Snapshot};
 use differences::{Differences, Invariant};
-use log::{LogFacts, Trace};
+use log::LogFacts;
 use saga::{Saga, View};
 use topic::Topic;
 
@@ -105,6 +102,8 @@ pub struct Summary {
     pub poison: u64,
     /// Records on the dead-letter topic.
     pub dead_letters: u64,
+    /// Parked records that are not handled yet.
+    pub parked: u64,
     /// How far the groups are behind, in records.
     pub lag: i64,
     /// The oldest records of the topic are gone, so causes were not looked for.
@@ -144,7 +143,6 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
         .await;
     counted.context("reading the customers")?;
     let mut unsent = ledger.cloned();
-    let nothing = Trace::default();
     let mut traces = std::mem::take(&mut facts.orders);
     let sagas = snapshot.sagas(differences, |id, order, reservation, differences| {
         let trace = traces.remove(&id).unwrap_or_default();
@@ -177,7 +175,7 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
         };
         saga::check(&saga, &view, differences);
     }
-    drop((traces, nothing));
+    drop(traces);
     for (id, sent) in unsent.iter().flatten() {
         i4_every_acknowledged_order_exists(*id, sent, differences);
     }
@@ -273,9 +271,4 @@ fn i4_every_acknowledged_order_exists(id: Uuid, sent: &Sent, found: &mut Differe
         )
     });
     found.check(Invariant::I4, format_args!("order {id}"), fault);
-}
-
-/// The moment of an audit, for people.
-pub fn now() -> Timestamp {
-    Environment::real().now()
 }

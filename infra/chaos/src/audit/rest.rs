@@ -15,6 +15,7 @@ use super::{
     Audit, AuditSettings,
     differences::Invariant,
     log::{LogFacts, Place, Reader, owned},
+    parked,
     topic::{self, Topic},
 };
 
@@ -49,6 +50,7 @@ pub(super) async fn check(
         .len() as u64;
     if !facts.cut {
         i9_dead_letters_are_the_poison(settings, &facts, &letters, client, audit).await?;
+        parked::check(settings, &facts, client, audit).await?;
     }
     Ok(())
 }

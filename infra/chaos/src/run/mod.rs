@@ -229,6 +229,13 @@ fn storm(
         }
         world.give_up.store(true, Ordering::Relaxed);
         workers.into_iter().for_each(|worker| drop(worker.join()));
+        // The last faults, too, are over only when an order has gone all the way.
+        let over = struck.iter().map(|fault| fault.until).fold(0.0, f64::max);
+        while since.elapsed() < FINAL_WITHIN && !lock(&probes).iter().any(|(from, _)| *from >= over) {
+            if !world.sleep(Duration::from_millis(20)) {
+                break;
+            }
+        }
         probing_done.store(true, Ordering::Relaxed);
         settled_after = settle(world, runtime, &mongo, &audit_settings, since);
         progress_done.store(true, Ordering::Relaxed);

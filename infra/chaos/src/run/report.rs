@@ -113,6 +113,7 @@ impl fmt::Display for Report {
             duplicates,
             poison,
             dead_letters,
+            parked,
             ..
         } = &self.summary;
         writeln!(f, "seed       {}, {} s", self.seed, self.seconds)?;
@@ -126,7 +127,7 @@ impl fmt::Display for Report {
         writeln!(f, "clients    {}", listed(&self.clients))?;
         writeln!(
             f,
-            "log        {records} records, {duplicates} duplicates absorbed, {poison} poison, {dead_letters} dead letters"
+            "log        {records} records, {duplicates} duplicates absorbed, {poison} poison, {dead_letters} dead letters, {parked} parked"
         )?;
         match &self.longest_recovery {
             Some((seconds, fault)) => writeln!(
