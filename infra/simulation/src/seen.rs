@@ -60,6 +60,9 @@ pub struct Decided {
     pub at: Duration,
 }
 
+/// Where a record stands, and under which key.
+pub type Place = (Position, Option<Vec<u8>>);
+
 /// Who had to give a record up, and where that stood.
 pub type Given = (String, Partition, Offset);
 
@@ -103,8 +106,8 @@ pub struct Seen {
     /// The keys of records that have failed and are not dealt with. One that only waits may have been
     /// handled before it was delivered again.
     pub failed: BTreeMap<Given, Option<Vec<u8>>>,
-    /// Where each event stands, by its id, and under which key.
-    pub places: BTreeMap<String, Vec<(Position, Option<Vec<u8>>)>>,
+    /// Where each event stands, by its id.
+    pub places: BTreeMap<String, Vec<Place>>,
     /// What broke at once.
     pub violations: Vec<Violation>,
     /// When an order became final last.

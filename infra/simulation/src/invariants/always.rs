@@ -9,7 +9,7 @@ use shared::{
 };
 
 use super::{Invariant, Violation};
-use crate::seen::{Decided, Given, Seen};
+use crate::seen::{Decided, Given, Place, Seen};
 
 /// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of its
 /// key that has failed.
@@ -19,7 +19,7 @@ pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violat
         .causation_id
         .as_ref()
         .and_then(|id| seen.places.get(id));
-    let overtaken = |(at, key): &(Position, Option<Vec<u8>>)| {
+    let overtaken = |(at, key): &Place| {
         let earlier = |((of, partition, offset), parked): (&Given, &Option<Vec<u8>>)| {
             of == group && *partition == at.partition && *offset < at.offset && parked == key
         };
