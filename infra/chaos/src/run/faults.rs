@@ -125,7 +125,11 @@ fn strike_instance(world: &World, service: Service, number: usize, fault: Fault)
             world.instance(service, number).start()
         }
         Fault::Join(time) => {
-            world.instance(service, number).start()?;
+            // Clients do not know it, so it may be anywhere.
+            let mut instance = world.instance(service, number);
+            instance.move_away()?;
+            instance.start()?;
+            drop(instance);
             world.sleep(time);
             terminate(world, service, number)
         }

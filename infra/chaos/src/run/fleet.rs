@@ -99,6 +99,13 @@ impl Instance {
         Ok(())
     }
 
+    /// Moves to a port that is free now: one that nobody has held for a while may be another's.
+    pub fn move_away(&mut self) -> anyhow::Result<()> {
+        self.port = free_port()?;
+        self.url = format!("http://127.0.0.1:{}", self.port);
+        Ok(())
+    }
+
     /// Its process id, while one runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
