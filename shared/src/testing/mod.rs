@@ -7,6 +7,7 @@ use std::{fmt::Debug, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
+pub mod binary;
 pub mod document_store;
 pub mod event_log;
 pub mod faults;

@@ -7,7 +7,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -334,24 +333,16 @@ fn settings(shared: &Shared, own: &str) -> AuditSettings {
     }
 }
 
-/// Where the services' binaries are. `cargo test --workspace` has built them side by side.
+/// Where the services' binaries are.
 pub fn binaries() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_chaos"))
-        .parent()
-        .expect("a file is in a folder");
+    let chaos = env!("CARGO_BIN_EXE_chaos");
     for service in Service::ALL {
-        if !folder.join(service.name()).exists() {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "-p", service.name()])
-                .status();
-            assert!(
-                built.is_ok_and(|status| status.success()),
-                "{} cannot be built",
-                service.name()
-            );
-        }
+        shared::testing::binary::binary(chaos, service.name());
     }
-    folder.to_owned()
+    Path::new(chaos)
+        .parent()
+        .expect("a file is in a folder")
+        .to_owned()
 }
 
 fn logs(own: &str) -> PathBuf {

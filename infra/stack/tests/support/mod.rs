@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -138,40 +138,12 @@ impl Drop for Process {
     }
 }
 
-/// Our binary of that name. `cargo test --workspace` has built them all side by side; `-p stack`
-/// does not, and would leave an old one in its place.
+/// Our binary of that name.
 pub fn binary(program: &str) -> PathBuf {
-    let stack = Path::new(env!("CARGO_BIN_EXE_stack"));
-    let path = stack.with_file_name(program);
-    let built = changed(&path);
-    if built.is_none() || built < newest_source() {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", program])
-            .status();
-        assert!(
-            built.is_ok_and(|status| status.success()),
-            "{program} cannot be built"
-        );
+    match program {
+        "stack" => env!("CARGO_BIN_EXE_stack").into(),
+        service => shared::testing::binary::binary(env!("CARGO_BIN_EXE_stack"), service),
     }
-    path
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|file| file.modified()).ok()
-}
-
-fn newest_source() -> Option<SystemTime> {
-    fn newest(folder: PathBuf) -> Option<SystemTime> {
-        let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
-        let times = entries.map(|entry| match entry.path() {
-            path if path.is_dir() => newest(path),
-            path => changed(&path),
-        });
-        times.max().flatten()
-    }
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let sources = ["shared/src", "customers/src", "orders/src"].map(|of| newest(top.join(of)));
-    sources.into_iter().max().flatten()
 }
 
 /// A client of one service.
