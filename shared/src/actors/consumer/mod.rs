@@ -161,9 +161,10 @@ impl StreamHandler<Signal> for KafkaConsumerActor {
                 self.open(assignments, ctx);
             }
             Signal::Revoked(assignments) => {
-                self.parked.revoked(&assignments);
-                let forgotten = self.lanes.forget(&assignments) + self.partitions.revoked(&assignments);
-                self.leave(forgotten);
+                let parked = self.parked.revoked(&assignments);
+                let waiting = self.lanes.forget(&assignments);
+                let held = self.partitions.revoked(&assignments);
+                self.leave(parked + waiting + held);
             }
             Signal::Records(records) => records.into_iter().for_each(|record| self.take(record, ctx)),
             Signal::Failed(error) => {
@@ -198,8 +199,7 @@ impl Handler<Answered> for KafkaConsumerActor {
             Ok(()) => self.done(&record.assignment(), record.position.offset),
             Err(error) => self.fail(record, error, ctx),
         }
-        self.advance(lane, ctx);
-        self.work_off(lane, ctx);
+        self.proceed(lane, ctx);
     }
 }
 
@@ -254,9 +254,10 @@ impl KafkaConsumerActor {
     /// Puts a record where it belongs: behind those of its key that are parked, or those under way.
     fn sort_in(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
         let lane = lane_of(&record);
+        let quiet = self.lanes.is_quiet(lane);
         match self.is_held_up(lane) {
             // What nobody handles has no effect that could come too early.
-            Some(parked) if !parked.holding => match addressee(&self.routes, &record) {
+            Some(parked) if quiet && !parked.holding => match addressee(&self.routes, &record) {
                 Ok(Addressee::Nobody { known }) => self.skip(&record, known),
                 Ok(Addressee::Handler(..)) | Err(_) => self.park_behind(record, ctx),
             },

@@ -2,19 +2,38 @@
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
-use crate::{event_log::Assignment, parking::LaneId};
+use crate::{
+    event_log::{Assignment, Offset},
+    parking::{LaneId, NewParked},
+};
 
 /// The lanes with open parked records.
 #[derive(Debug, Default)]
 pub struct ParkedLanes(BTreeMap<LaneId, ParkedLane>);
+
+impl ParkedLane {
+    /// The records to be parked next: one that failed, or those that only stand behind.
+    pub fn next(&mut self) -> Vec<NewParked> {
+        let behind = |new: &NewParked| new.failure.is_none();
+        let mut next = Vec::new();
+        while let Some(first) = self.queue.first_entry()
+            && (next.is_empty() || (next.iter().all(behind) && behind(first.get())))
+        {
+            next.push(first.remove());
+        }
+        next
+    }
+}
 
 /// One of them.
 #[derive(Debug)]
 pub struct ParkedLane {
     /// Of whose partition it is.
     pub assignment: Assignment,
-    /// Records that are being parked and are not durable yet.
-    pub parking: usize,
+    /// Records to be parked, in the order of the log.
+    pub queue: BTreeMap<Offset, NewParked>,
+    /// The first of them are being parked.
+    pub parking: bool,
     /// Records were parked since the run that is under way began.
     pub news: bool,
     /// To be worked off as soon as nothing of it is under way.
@@ -35,7 +54,8 @@ impl ParkedLanes {
             is_new = true;
             ParkedLane {
                 assignment: assignment.clone(),
-                parking: 0,
+                queue: BTreeMap::new(),
+                parking: false,
                 news: false,
                 wanted: false,
                 running: false,
@@ -61,15 +81,18 @@ impl ParkedLanes {
         self.0.remove(&lane);
     }
 
-    /// These partitions are no longer ours: their runs end.
-    pub fn revoked(&mut self, assignments: &[Assignment]) {
+    /// These partitions are no longer ours: their runs end. How many records were to be parked.
+    pub fn revoked(&mut self, assignments: &[Assignment]) -> usize {
+        let mut forgotten = 0;
         self.0.retain(|_, lane| {
             let revoked = assignments.contains(&lane.assignment);
             if revoked {
                 lane.stop.set(true);
+                forgotten += lane.queue.len();
             }
             !revoked
         });
+        forgotten
     }
 
     /// Ends all runs.

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, Message};
+use futures_util::future::join_all;
 
 use super::{
-    KafkaConsumerActor,
+    KafkaConsumerActor, ParkingDesk,
+    desk::Ending,
     failure::{Diagnosis, classify},
     routes::HandlerError,
     runner::{RunEnd, Runner},
 };
 use crate::{
     environment::Timestamp,
-    event_log::{Assignment, ConsumedRecord},
+    event_log::{Assignment, ConsumedRecord, Offset},
     mutants::{self, Mutant},
     parking::{Change, Failure, Fate, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
@@ -21,14 +23,13 @@ use crate::{
 /// Pause before parked records are read again that could not be.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 
-/// A record is parked and durable; none where the service is ending.
+/// Records are parked and durable; none where the service is ending.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Parked {
     lane: LaneId,
     assignment: Assignment,
-    offset: i64,
-    parked: Option<ParkedRecord>,
+    records: Vec<(Offset, Option<ParkedRecord>)>,
 }
 
 /// A lane was worked off as far as it went.
@@ -76,34 +77,43 @@ impl KafkaConsumerActor {
             return self.leave(1);
         }
         let lane = LaneId::of(&record);
+        self.metrics
+            .parked(failure.as_ref().map_or("behind", |failure| &failure.reason));
         let (parked, is_new) = self.parked.enter(lane, &assignment);
-        parked.parking += 1;
         parked.news = true;
         // Behind a failure that nobody here knows of: the head is looked at once all is durable.
         parked.wanted |= is_new && failure.is_none();
-        if is_new {
-            self.park_waiting(lane, ctx);
-        }
-        self.metrics
-            .parked(failure.as_ref().map_or("behind", |failure| &failure.reason));
         let offset = record.position.offset;
-        let id = ParkedId::of(&assignment.topic, assignment.partition, offset);
-        let new = NewParked { record, failure };
+        parked.queue.insert(offset, NewParked { record, failure });
+        self.park_next(lane, ctx);
+    }
+
+    /// Parks what is next in the queue of a lane, once all that was handed over before is back.
+    ///
+    /// One step after the other, so a record is never durable here before an earlier one of its key:
+    /// after a crash, what is found in the store has nothing missing in front of it.
+    fn park_next(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
+        let quiet = self.lanes.is_quiet(lane);
+        let Some(parked) = self.parked.get(lane) else {
+            return;
+        };
+        if parked.parking || parked.queue.is_empty() || !quiet {
+            return;
+        }
+        parked.parking = true;
+        let (next, assignment) = (parked.next(), parked.assignment.clone());
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let durable = async {
-                let failed = new.failure.as_ref().filter(|failure| failure.fate == Fate::Final);
-                if let Some(failure) = failed {
-                    desk.bury(&new.record, failure, 1).await?;
-                }
-                desk.change(id, Change::Park(Box::new(new))).await
-            };
-            let parked = durable.await.ok();
+            let parks = next.into_iter().map(|new| {
+                let offset = new.record.position.offset;
+                let parked = park(&desk, new);
+                async move { (offset, parked.await.ok()) }
+            });
+            let records = join_all(parks).await;
             this.do_send(Parked {
                 lane,
                 assignment,
-                offset,
-                parked,
+                records,
             });
         });
     }
@@ -123,11 +133,9 @@ impl KafkaConsumerActor {
         due: Option<Timestamp>,
         ctx: &mut Context<Self>,
     ) {
-        let (_, is_new) = self.parked.enter(lane, assignment);
-        if is_new {
-            self.park_waiting(lane, ctx);
-        }
+        self.parked.enter(lane, assignment);
         self.work_off_at(lane, due, ctx);
+        self.proceed(lane, ctx);
     }
 
     fn work_off_at(&mut self, lane: LaneId, due: Option<Timestamp>, ctx: &mut Context<Self>) {
@@ -142,7 +150,7 @@ impl KafkaConsumerActor {
         let Some(parked) = self.parked.get(lane) else {
             return;
         };
-        if !parked.wanted || parked.running || parked.parking > 0 || !quiet {
+        if !parked.wanted || parked.running || parked.parking || !parked.queue.is_empty() || !quiet {
             return;
         }
         parked.wanted = false;
@@ -166,11 +174,27 @@ impl KafkaConsumerActor {
         });
     }
 
-    /// The key's records are handled as they come again.
-    fn join(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        self.parked.remove(lane);
+    /// Does with a lane what can be done now.
+    pub(super) fn proceed(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
         self.advance(lane, ctx);
+        let quiet = self.lanes.is_quiet(lane);
+        if quiet && self.parked.get(lane).is_some_and(|parked| !parked.holding) {
+            self.park_waiting(lane, ctx);
+        }
+        self.park_next(lane, ctx);
+        self.work_off(lane, ctx);
     }
+}
+
+/// Parks a record; one that failed for good gets its dead letter first.
+async fn park(desk: &ParkingDesk, new: NewParked) -> Result<ParkedRecord, Ending> {
+    let position = &new.record.position;
+    let id = ParkedId::of(&position.topic, position.partition, position.offset);
+    let failed = new.failure.as_ref().filter(|failure| failure.fate == Fate::Final);
+    if let Some(failure) = failed {
+        desk.bury(&new.record, failure, 1).await?;
+    }
+    desk.change(id, Change::Park(Box::new(new))).await
 }
 
 impl Handler<Parked> for KafkaConsumerActor {
@@ -180,24 +204,28 @@ impl Handler<Parked> for KafkaConsumerActor {
         let Parked {
             lane,
             assignment,
-            offset,
-            parked: record,
+            records,
         } = message;
-        let Some(record) = record else {
-            return self.leave(1);
-        };
         if let Some(parked) = self.parked.of(lane, &assignment) {
-            parked.parking -= 1;
-            // It was dealt with before, and delivered again.
-            parked.wanted |= !record.state.is_open();
-            // A record without a key holds nothing up, so there is nothing to remember.
-            if lane.is_alone() && record.state == ParkedState::Parked {
-                self.parked.remove(lane);
-            }
-            self.work_off_at(lane, record.next_try_at, ctx);
+            parked.parking = false;
         }
-        self.done(&assignment, offset);
-        self.work_off(lane, ctx);
+        for (offset, record) in records {
+            let Some(record) = record else {
+                self.leave(1);
+                continue;
+            };
+            if let Some(parked) = self.parked.of(lane, &assignment) {
+                // It was dealt with before, and delivered again.
+                parked.wanted |= !record.state.is_open();
+                // A record without a key holds nothing up, so there is nothing to remember.
+                if lane.is_alone() && record.state == ParkedState::Parked {
+                    self.parked.remove(lane);
+                }
+                self.work_off_at(lane, record.next_try_at, ctx);
+            }
+            self.done(&assignment, offset);
+        }
+        self.proceed(lane, ctx);
     }
 }
 
@@ -234,11 +262,11 @@ impl Handler<Ran> for KafkaConsumerActor {
                 parked.holding = true;
                 parked.wanted = true;
             }
-            RunEnd::Empty => self.join(lane, ctx),
+            // The key's records are handled as they come again.
+            RunEnd::Empty => self.parked.remove(lane),
             RunEnd::Blocked(None) if lane.is_alone() => self.parked.remove(lane),
             RunEnd::Blocked(next) => {
                 parked.holding = false;
-                self.park_waiting(lane, ctx);
                 self.work_off_at(lane, next, ctx);
             }
             RunEnd::Unread => {
@@ -247,6 +275,6 @@ impl Handler<Ran> for KafkaConsumerActor {
             }
             RunEnd::Stopped => {}
         }
-        self.work_off(lane, ctx);
+        self.proceed(lane, ctx);
     }
 }

@@ -25,6 +25,10 @@ pub trait Command: Send + 'static {
     type Reply: Send + 'static;
     /// The documents it reads or writes; no other stands in the workspace for sure.
     fn documents(&self) -> Vec<DocumentKey>;
+    /// A key in whose order it stands, without being an event of it.
+    fn in_line_with(&self) -> Option<LaneId> {
+        None
+    }
     /// Decides on the copies.
     fn decide(&self, workspace: &mut Self::Workspace, now: Timestamp) -> Self::Reply;
     /// Whether by this reply the event behind the command has failed. Such a decision puts nothing;
@@ -118,6 +122,7 @@ pub(super) struct Pending<C: Command> {
     command: C,
     /// The documents, and last the key, if there is one.
     claims: Vec<DocumentKey>,
+    documents: usize,
     lane: Option<LaneId>,
     deadline: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
@@ -142,12 +147,14 @@ impl<C: Command> Pending<C> {
             None => (None, None),
         };
         let mut claims = command.documents();
-        claims.extend(lane.map(|lane| DocumentKey {
+        let documents = claims.len();
+        claims.extend(lane.or(command.in_line_with()).map(|lane| DocumentKey {
             collection: LANE,
             id: lane.0,
         }));
         let pending = Pending {
             claims,
+            documents,
             lane,
             command,
             deadline,
@@ -161,8 +168,7 @@ impl<C: Command> Pending<C> {
 
 impl<C: Command> Task<C::Workspace> for Pending<C> {
     fn documents(&self) -> &[DocumentKey] {
-        let documents = self.claims.len() - usize::from(self.lane.is_some());
-        &self.claims[..documents]
+        &self.claims[..self.documents]
     }
 
     fn claims(&self) -> &[DocumentKey] {

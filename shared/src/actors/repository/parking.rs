@@ -59,6 +59,14 @@ impl<W: Workspace> Command for ChangeIn<W> {
         vec![key::<ParkedRecord>(self.id)]
     }
 
+    /// Records of a key are parked in their order.
+    fn in_line_with(&self) -> Option<LaneId> {
+        match &self.change {
+            Change::Park(new) => Some(LaneId::of(&new.record)),
+            _ => None,
+        }
+    }
+
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = workspace.parked();
         let known = parked.get(self.id).cloned();

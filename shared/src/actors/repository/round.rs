@@ -28,11 +28,12 @@ use super::{
 use crate::{
     actors::publisher::Publish,
     contracts::EventId,
-    document_store::{Commit, DocumentKey, DocumentStore, Mark, Outcome, StoreError, Write, id},
+    document_store::{Commit, Document, DocumentKey, DocumentStore, Mark, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
     environment::Environment,
     metrics::Metrics,
     mutants::{self, Mutant},
+    parking::ParkedRecord,
 };
 
 /// First pause after a failure; doubles with each further one.
@@ -237,9 +238,11 @@ async fn write<W: Workspace>(
         return Ok(BTreeSet::new());
     }
     let keys: Vec<_> = writes.iter().map(|write| write.key).collect();
+    // Of the parked records of a key none may be durable without those before it.
+    let parked = |key: &DocumentKey| key.collection == ParkedRecord::COLLECTION.name;
     let commit = Commit {
         id: commit_id,
-        atomic: W::ATOMIC,
+        atomic: W::ATOMIC || keys.iter().any(parked),
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;
