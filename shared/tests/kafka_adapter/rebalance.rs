@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use shared::event_log::{
-    EventLog as _,
+    ConsumedRecord, EventLog as _,
     kafka::{GroupProtocol, KafkaLog, KafkaSettings},
 };
 
@@ -188,7 +188,7 @@ async fn rebalance(bounds: Bounds) {
     let mut second = Busy::join(&log, &topic);
     until("sharing", &mut [&mut first, &mut second], |busy| {
         let shared = busy.iter().all(|busy| busy.member.held.len() == PARTITIONS / 2);
-        shared && busy[1].received.len() > 300
+        shared && busy[1].received.len() > 300 && is_past(busy[1], busy[0])
     })
     .await;
     let shared = Instant::now();
@@ -244,6 +244,20 @@ async fn rebalance(bounds: Bounds) {
     in_order(&second.member);
     first.member.consumer.check().unwrap();
     first.member.close().await;
+}
+
+/// Whether a member has new records of each of its partitions: all that another had before has come
+/// again by then, if it comes again.
+fn is_past(busy: &Busy, other: &Busy) -> bool {
+    let known = other.member.values();
+    let value = |record: &ConsumedRecord| text(&record.value).parse().unwrap_or_default();
+    let new = busy
+        .member
+        .records
+        .iter()
+        .filter(|record| !known.contains(&value(record)));
+    let of: BTreeSet<i32> = new.map(|record| record.position.partition).collect();
+    busy.member.held.keys().all(|partition| of.contains(partition))
 }
 
 /// Records that came more than once.
