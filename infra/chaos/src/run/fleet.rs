@@ -185,8 +185,19 @@ pub fn release_binaries() -> anyhow::Result<PathBuf> {
     let release = target.join("release");
     if let Some(cargo) = std::env::var_os("CARGO") {
         eprintln!("chaos: building the services …");
+        // With this crate, so that what both depend on is built once, with the features of all.
         let built = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "-p", "orders", "-p", "customers"])
+            .args([
+                "build",
+                "--release",
+                "--quiet",
+                "-p",
+                "orders",
+                "-p",
+                "customers",
+                "-p",
+                "chaos",
+            ])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", target)
             .status()?;
