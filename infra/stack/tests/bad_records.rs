@@ -17,7 +17,7 @@ use shared::{
 };
 use support::{
     deployment::{Deployment, Instance},
-    eventually,
+    eventually, read_on,
 };
 use table::{
     Fate::{self, Dead, Handled, Skipped, Unknown},
@@ -85,16 +85,7 @@ impl World {
         let mut records = Vec::new();
         let tail = self.runtime.block_on(self.log.tail(topic, TailFrom::Beginning));
         let mut tail = tail.expect("the topic is there");
-        eventually("the records are there", || {
-            while let Ok(record) = tail.try_recv() {
-                records.push(record);
-            }
-            if records.len() >= at_least {
-                Ok(())
-            } else {
-                Err(format!("{} of {at_least}", records.len()))
-            }
-        });
+        read_on(&mut tail, &mut records, at_least);
         records
     }
 }

@@ -5,12 +5,12 @@ mod support;
 
 use serde_json::{Value, json};
 use shared::event_log::{
-    ConsumedRecord, EventLog as _, Record, Tail, TailFrom,
+    EventLog as _, Record, TailFrom,
     kafka::{KafkaLog, KafkaSettings},
 };
 use support::{
     deployment::{Deployment, Instance},
-    eventually,
+    eventually, read_on,
 };
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -34,20 +34,6 @@ fn everything(customers: &Instance, orders: &Instance, ids: &[Uuid]) -> Vec<Valu
         ));
     }
     all
-}
-
-/// Waits until so many records of the topic are read.
-fn read(tail: &mut Tail, records: &mut Vec<ConsumedRecord>, at_least: usize) {
-    eventually("the records are there", || {
-        while let Ok(record) = tail.try_recv() {
-            records.push(record);
-        }
-        if records.len() >= at_least {
-            Ok(())
-        } else {
-            Err(format!("{} of {at_least}", records.len()))
-        }
-    });
 }
 
 #[test]
@@ -88,7 +74,7 @@ fn the_whole_topic_again_and_shuffled_changes_nothing() {
     }
     // A customer and three events an order; where a cancel came first, none may have been validated.
     let mut records = Vec::new();
-    read(&mut tail, &mut records, CUSTOMERS + 3 * ORDERS);
+    read_on(&mut tail, &mut records, CUSTOMERS + 3 * ORDERS);
     quiet(&[&customers, &orders]);
     let before = everything(&customers, &orders, &ids);
 
@@ -106,7 +92,7 @@ fn the_whole_topic_again_and_shuffled_changes_nothing() {
         runtime.block_on(delivery).expect("the broker takes the record");
     }
     let all = 2 * records.len();
-    read(&mut tail, &mut records, all);
+    read_on(&mut tail, &mut records, all);
     quiet(&[&customers, &orders]);
     assert_eq!(everything(&customers, &orders, &ids), before);
     for service in [&customers, &orders] {

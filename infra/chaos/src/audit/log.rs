@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use shared::{
     contracts::{
         self, CancelReason, CreditLimitChanged, CustomerCreated, Event, EventId, OrderCancelled,
@@ -13,7 +13,7 @@ use shared::{
     },
     envelope::Received,
     environment::Timestamp,
-    event_log::{ConsumedRecord, Header, Position},
+    event_log::{ConsumedRecord, Header, kafka::consumed},
     money::Money,
 };
 use uuid::Uuid;
@@ -102,7 +102,7 @@ impl LogFacts {
     /// Takes a record in.
     pub fn take(&mut self, message: &BorrowedMessage<'_>, found: &mut Differences) {
         self.records += 1;
-        let record = owned(message);
+        let record = consumed(message, message.topic().into(), 0);
         let place = (message.partition(), message.offset());
         let Ok(received) = Received::read(&record) else {
             for reader in [Reader::Customers, Reader::Orders] {
@@ -307,26 +307,4 @@ fn merge(
         found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
     }
     1
-}
-
-/// A copy of a record.
-pub fn owned(message: &BorrowedMessage<'_>) -> ConsumedRecord {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        headers.iter().map(copy).collect()
-    });
-    ConsumedRecord {
-        position: Position {
-            topic: message.topic().into(),
-            partition: message.partition(),
-            offset: message.offset(),
-        },
-        generation: 0,
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
-    }
 }

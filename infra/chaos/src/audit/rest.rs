@@ -8,13 +8,17 @@ use mongodb::{
     bson::{Document, doc},
 };
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use shared::contracts::{self, OrderValidated, dead_letter_topic};
+use shared::{
+    contracts::{self, OrderValidated, dead_letter_topic},
+    envelope::Received,
+    event_log::kafka::consumed,
+};
 use uuid::Uuid;
 
 use super::{
     Audit, AuditSettings,
     differences::Invariant,
-    log::{LogFacts, Place, Reader, owned},
+    log::{LogFacts, Place, Reader},
     parked,
     topic::{self, Topic},
 };
@@ -142,7 +146,7 @@ fn dead_letter(message: &BorrowedMessage<'_>) -> DeadLetter {
     let place = number("dl-partition")
         .zip(number("dl-offset"))
         .and_then(|(partition, offset)| Some((i32::try_from(partition).ok()?, offset)));
-    let order = shared::envelope::Received::read(&owned(message))
+    let order = Received::read(&consumed(message, message.topic().into(), 0))
         .ok()
         .and_then(|received| contracts::read::<OrderValidated>(&received.data).ok())
         .map(|validated| validated.order_id.0);

@@ -11,6 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use shared::event_log::{ConsumedRecord, Tail};
 use uuid::Uuid;
 
 pub mod deployment;
@@ -235,4 +236,18 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> 
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Reads on until there are so many records.
+pub fn read_on(tail: &mut Tail, records: &mut Vec<ConsumedRecord>, at_least: usize) {
+    eventually("the records are there", || {
+        while let Ok(record) = tail.try_recv() {
+            records.push(record);
+        }
+        if records.len() >= at_least {
+            Ok(())
+        } else {
+            Err(format!("{} of {at_least}", records.len()))
+        }
+    });
 }

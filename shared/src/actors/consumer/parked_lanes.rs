@@ -11,20 +11,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct ParkedLanes(BTreeMap<LaneId, ParkedLane>);
 
-impl ParkedLane {
-    /// The records to be parked next: one that failed, or those that only stand behind.
-    pub fn next(&mut self) -> Vec<NewParked> {
-        let behind = |new: &NewParked| new.failure.is_none();
-        let mut next = Vec::new();
-        while let Some(first) = self.queue.first_entry()
-            && (next.is_empty() || (next.iter().all(behind) && behind(first.get())))
-        {
-            next.push(first.remove());
-        }
-        next
-    }
-}
-
 /// One of them.
 #[derive(Debug)]
 pub struct ParkedLane {
@@ -44,6 +30,20 @@ pub struct ParkedLane {
     pub holding: bool,
     /// Tells the run to end.
     pub stop: Rc<Cell<bool>>,
+}
+
+impl ParkedLane {
+    /// The records to be parked next: one that failed, or those that only stand behind.
+    pub fn next(&mut self) -> Vec<NewParked> {
+        let behind = |new: &NewParked| new.failure.is_none();
+        let mut next = Vec::new();
+        while let Some(first) = self.queue.first_entry()
+            && (next.is_empty() || (next.iter().all(behind) && behind(first.get())))
+        {
+            next.push(first.remove());
+        }
+        next
+    }
 }
 
 impl ParkedLanes {

@@ -41,6 +41,8 @@ mod producer;
 mod record;
 mod tail;
 
+pub use record::consumed;
+
 /// How long a broker may take to answer. Ours answer in milliseconds; one that was frozen for longer
 /// is asked again, which is harmless: the producer is idempotent, everything else reads.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

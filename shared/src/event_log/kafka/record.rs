@@ -10,7 +10,7 @@ use rdkafka::{
 use crate::event_log::{ConsumedRecord, Header, Position};
 
 /// A copy that outlives librdkafka's buffer.
-pub(super) fn consumed(message: &BorrowedMessage<'_>, topic: Arc<str>, generation: u64) -> ConsumedRecord {
+pub fn consumed(message: &BorrowedMessage<'_>, topic: Arc<str>, generation: u64) -> ConsumedRecord {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
             name: header.key.to_owned(),

@@ -87,7 +87,7 @@ async fn list(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
     parameters.finish()?;
     let now = api.environment.now();
     let wanted = |record: &ParkedRecord| {
-        reason.is_none_or_eq(&record.reason)
+        (reason.is_none() || reason == record.reason)
             && older_than.is_none_or(|age| now.since(record.parked_at) >= age)
     };
     let states = state.map_or(ParkedState::OPEN.to_vec(), |state| vec![state]);
@@ -333,15 +333,4 @@ fn refused(id: ParkedId, refusal: &Refusal) -> Problem {
         Refusal::Behind => "record-is-behind",
     };
     Problem::conflict(code, format!("the parked record {id}: {}", why(refusal))).about(id)
-}
-
-/// An optional wish that a value may meet.
-trait Wish<T> {
-    fn is_none_or_eq(&self, value: &Option<T>) -> bool;
-}
-
-impl<T: PartialEq> Wish<T> for Option<T> {
-    fn is_none_or_eq(&self, value: &Option<T>) -> bool {
-        self.is_none() || self == value
-    }
 }
