@@ -1,0 +1,2 @@
+//! Load on a running system, measured and checked.
+pub mod run;

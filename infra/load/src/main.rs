@@ -1,0 +1,2 @@
+//! `cargo run --release -p load`
+fn main() {}
