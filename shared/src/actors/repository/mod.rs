@@ -53,6 +53,10 @@ const COMMANDS_IN_A_ROUND: usize = 256;
 /// How far a round looks for commands whose documents are free.
 const LOOK_AHEAD: usize = 2048;
 
+/// For so long marks gather. They are in nobody's way; a document that is written anew meanwhile
+/// needs none. A crash publishes again what was not marked, so not for long.
+const MARK_AFTER: Duration = Duration::from_millis(200);
+
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
@@ -101,7 +105,10 @@ pub struct RepositoryActor<W: Workspace> {
     busy: BTreeSet<DocumentKey>,
     rounds: usize,
     marks: Vec<Mark>,
+    /// They are being set.
     marking: bool,
+    /// They will be, soon.
+    marks_due: bool,
     sweeping: bool,
     draining: Vec<oneshot::Sender<()>>,
     _essential: Essential,
@@ -175,6 +182,7 @@ impl<W: Workspace> RepositoryActor<W> {
             rounds: 0,
             marks: Vec::new(),
             marking: false,
+            marks_due: false,
             sweeping: false,
             draining: Vec::new(),
             _essential: essential,
@@ -253,7 +261,7 @@ impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
                 ledger.lost(*key, &lost);
             }
         }
-        self.set_marks(ctx);
+        self.mark_soon(ctx);
         self.answer_drain();
     }
 }
@@ -277,9 +285,10 @@ impl<W: Workspace> Handler<Check> for RepositoryActor<W> {
 impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
         let (told, drained) = oneshot::channel();
         self.draining.push(told);
+        self.set_marks(ctx);
         self.answer_drain();
         Box::pin(async move {
             let _ = drained.await;
@@ -370,16 +379,32 @@ impl<W: Workspace> RepositoryActor<W> {
             });
         }
         self.marks.extend(aftermath.marks);
-        self.set_marks(ctx);
+        self.mark_soon(ctx);
     }
 
-    /// Marks what is known to be published: all that has gathered while the last marks were set.
+    /// Marks what is known to be published, once enough has gathered; when draining, now.
+    fn mark_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.draining.is_empty() {
+            self.set_marks(ctx);
+        } else if !self.marks.is_empty() && !std::mem::replace(&mut self.marks_due, true) {
+            ctx.run_later(MARK_AFTER, |actor, ctx| {
+                actor.marks_due = false;
+                actor.set_marks(ctx);
+            });
+        }
+    }
+
     fn set_marks(&mut self, ctx: &mut Context<Self>) {
-        if self.marking || self.marks.is_empty() {
+        if self.marking {
+            return;
+        }
+        let mut marks = std::mem::take(&mut self.marks);
+        // What was written anew has left out what was published, and is marked as what it is now.
+        marks.retain(|mark| self.tools.ledger.borrow().is_current(mark));
+        if marks.is_empty() {
             return;
         }
         self.marking = true;
-        let marks = std::mem::take(&mut self.marks);
         let store = self.tools.store.clone();
         let set = async move {
             if let Err(error) = store.mark_published(marks.clone()).await {
@@ -393,7 +418,7 @@ impl<W: Workspace> RepositoryActor<W> {
             marks
                 .into_iter()
                 .for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
-            actor.set_marks(ctx);
+            actor.mark_soon(ctx);
             actor.answer_drain();
         });
         ctx.spawn(marked);

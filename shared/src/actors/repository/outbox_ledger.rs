@@ -105,13 +105,15 @@ impl OutboxLedger {
 
     /// The mark is set (or was of no use, the document having moved on with its own events).
     pub fn marked(&mut self, mark: Mark) {
-        if self
-            .open
-            .get(&mark.key)
-            .is_some_and(|open| open.version == mark.version && open.on_their_way.is_empty())
-        {
+        if self.is_current(&mark) {
             self.open.remove(&mark.key);
         }
+    }
+
+    /// The mark is of the newest version that we know, and all its events are confirmed.
+    pub fn is_current(&self, mark: &Mark) -> bool {
+        let open = self.open.get(&mark.key);
+        open.is_some_and(|open| open.version == mark.version && open.on_their_way.is_empty())
     }
 
     /// No outbox is being emptied.
