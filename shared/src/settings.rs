@@ -5,7 +5,10 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::Args;
 
-use crate::{contracts, event_log::kafka::GroupProtocol, http::parse_duration, logging::LogFormat};
+use crate::{
+    actors::repository::WriteProfile, contracts, event_log::kafka::GroupProtocol, http::parse_duration,
+    logging::LogFormat,
+};
 
 /// What differs between the services' defaults.
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +142,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub park_after: String,
+    /// How commands are written: grouped, or naive, a yardstick to measure against
+    #[arg(
+        long,
+        env = "WRITE_PROFILE",
+        value_name = "NAME",
+        default_value = "grouped",
+        hide_env_values = true
+    )]
+    pub write_profile: String,
     /// How long finishing what is under way may take when told to stop
     #[arg(
         long,
@@ -179,6 +191,8 @@ pub struct ServiceSettings {
     pub reannounce_after: Duration,
     /// How long an event that comes too early is tried.
     pub park_after: Duration,
+    /// How commands are written.
+    pub write_profile: WriteProfile,
     /// How long stopping may take.
     pub shutdown_timeout: Duration,
 }
@@ -250,6 +264,7 @@ impl Arguments {
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
+        let write_profile = check.read("WRITE_PROFILE", write_profile(&self.write_profile));
         let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
         Some(ServiceSettings {
             http_addr: http_addr?,
@@ -265,6 +280,7 @@ impl Arguments {
             request_timeout: request_timeout?,
             reannounce_after: reannounce_after?,
             park_after: park_after?,
+            write_profile: write_profile?,
             shutdown_timeout: shutdown_timeout?,
         })
     }
@@ -346,6 +362,14 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("is {text:?}: use text or json")),
+    }
+}
+
+fn write_profile(text: &str) -> Result<WriteProfile, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "grouped" => Ok(WriteProfile::Grouped),
+        "naive" => Ok(WriteProfile::Naive),
+        _ => Err(format!("is {text:?}: use grouped or naive")),
     }
 }
 

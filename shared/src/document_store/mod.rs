@@ -22,7 +22,7 @@ pub mod embedded;
 pub mod mongo;
 mod typed;
 
-pub use typed::{Document, Stored, decode, encode, id, key, outbox};
+pub use typed::{Document, Stored, decode, encode, id, key, outbox, without_outbox};
 
 /// A collection and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -157,6 +157,7 @@ impl<S: Service> Actors<S> {
         let repository = RepositoryActor::new(RepositorySettings {
             store: ports.store.clone(),
             collections: S::COLLECTIONS,
+            profile: settings.write_profile,
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             metrics: metrics.clone(),

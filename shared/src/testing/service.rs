@@ -54,6 +54,7 @@ impl Setup {
             request_timeout: Duration::from_secs(10),
             reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
+            write_profile: Default::default(),
             shutdown_timeout: Duration::from_secs(10),
         };
         Setup {
