@@ -115,6 +115,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub max_in_flight: String,
+    /// Orders that may be open, in all instances together, before further ones are answered 503
+    #[arg(
+        long,
+        env = "MAX_OPEN_ORDERS",
+        value_name = "N",
+        default_value = "50000",
+        hide_env_values = true
+    )]
+    pub max_open_orders: String,
     /// How long a request may take
     #[arg(
         long,
@@ -185,6 +194,8 @@ pub struct ServiceSettings {
     pub log_format: LogFormat,
     /// Requests under way.
     pub max_in_flight: usize,
+    /// Orders that may be open in all instances together.
+    pub max_open_orders: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Age at which an order that is not final is announced again.
@@ -261,6 +272,7 @@ impl Arguments {
         let replication = check.read("KAFKA_REPLICATION", number(&self.kafka_replication, 1, 15));
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
+        let max_open_orders = check.read("MAX_OPEN_ORDERS", number(&self.max_open_orders, 1, 10_000_000));
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
@@ -277,6 +289,7 @@ impl Arguments {
             database: database?,
             log_format: log_format?,
             max_in_flight: max_in_flight? as usize,
+            max_open_orders: max_open_orders? as usize,
             request_timeout: request_timeout?,
             reannounce_after: reannounce_after?,
             park_after: park_after?,

@@ -140,6 +140,9 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// A page of documents.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
 
+    /// How many documents the page has.
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>>;
+
     /// Writes documents, and answers for each of them in the order given. Unknown outcomes are
     /// resolved inside, for a bounded time, by asking again under the same commit id.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;

@@ -44,7 +44,7 @@ use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
 pub use profile::WriteProfile;
-pub use queries::{Find, List};
+pub use queries::{Count, Find, List};
 use round::{Aftermath, HandOver, Tools};
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
 
