@@ -1,2 +1,3 @@
 //! Load on a running system, measured and checked.
 pub mod run;
+pub mod report;
