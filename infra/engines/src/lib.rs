@@ -47,6 +47,9 @@ use instance::{Instance, Means};
 use place::Place;
 use watchdog::Watchdog;
 
+/// The version of Apache Kafka that is started here.
+pub const KAFKA_VERSION: &str = "4.1.0";
+
 /// One of the two engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {

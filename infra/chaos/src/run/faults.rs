@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::Context;
 use engines::Engine;
+use fleet::Service;
 use rustix::process::Signal;
 use serde::Serialize;
 
 use super::{
     client::Client,
-    schedule::{Fault, INSTANCES, Planned, Service, Target},
+    schedule::{Fault, INSTANCES, Planned, Target},
     world::{World, count, lock},
 };
 

@@ -3,13 +3,13 @@
 
 use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
 
+use fleet::Service;
 use serde_json::{Value, json};
 use shared::money::Money;
 use uuid::{Builder, Uuid};
 
 use super::{
     client::{Answer, Client},
-    schedule::Service,
     world::{World, count, lock},
 };
 use crate::audit::{Sent, differences::Invariant};

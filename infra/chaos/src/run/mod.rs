@@ -4,7 +4,6 @@
 //! | file | |
 //! | --- | --- |
 //! | `schedule.rs` | what goes wrong, and when: a function of the seed |
-//! | `fleet.rs` | the processes of our services |
 //! | `faults.rs` | carrying out the schedule, healing |
 //! | `load.rs`, `client.rs` | careful clients |
 //! | `noise.rs` | copied records, and records that nobody can handle |
@@ -31,7 +30,6 @@ use tokio::runtime::Runtime;
 
 pub mod client;
 pub mod faults;
-pub mod fleet;
 pub mod load;
 pub mod noise;
 pub mod report;
@@ -41,10 +39,10 @@ pub mod world;
 
 use crate::audit::{self, AuditSettings, database::Databases, differences::Invariant};
 use client::Client;
-use fleet::{Instance, Launch};
+use fleet::{Instance, Launch, Service};
 use load::Worker;
 use report::Report;
-use schedule::{INSTANCES, Service, schedule};
+use schedule::{INSTANCES, schedule};
 use world::{World, lock};
 
 /// Customers beside the probed one.
@@ -70,8 +68,8 @@ pub struct RunSettings {
 /// Runs, reports, cleans up. `stop` may be set at any time; then all that was started is ended and
 /// the result is an error.
 pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Report> {
-    let binaries = fleet::release_binaries()?;
-    let folder = fleet::fresh_folder(&binaries, &settings.seed.to_string())?;
+    let binaries = fleet::release_binaries("chaos")?;
+    let folder = fleet::fresh_folder(&binaries, "chaos", &settings.seed.to_string())?;
     let planned = schedule(settings.seed, settings.length);
     let lines: String = planned.iter().map(|one| format!("{one}\n")).collect();
     std::fs::write(folder.join("schedule.txt"), lines)?;

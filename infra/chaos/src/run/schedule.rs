@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use engines::Engine;
-use serde::Serialize;
+use fleet::Service;
 
 /// The first fault strikes when the load is under way.
 const FIRST: Duration = Duration::from_secs(4);
@@ -20,29 +20,6 @@ const AWAY: std::ops::Range<f64> = 0.0..4.0;
 const FROZEN: std::ops::Range<f64> = 0.1..15.0;
 /// A third instance stays for so long, in seconds.
 const STAY: std::ops::Range<f64> = 3.0..12.0;
-
-/// One of our services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Service {
-    /// Orders.
-    Orders,
-    /// Customers.
-    Customers,
-}
-
-impl Service {
-    /// Both.
-    pub const ALL: [Service; 2] = [Service::Orders, Service::Customers];
-
-    /// Its binary.
-    pub fn name(self) -> &'static str {
-        match self {
-            Service::Orders => "orders",
-            Service::Customers => "customers",
-        }
-    }
-}
 
 /// Instances of each service that are there from the beginning.
 pub const INSTANCES: usize = 2;

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fleet::Service;
 use mongodb::{
     Client as Mongo,
     bson::{Document, doc},
@@ -23,7 +24,6 @@ use uuid::Uuid;
 use super::{
     client::Client,
     faults::Struck,
-    schedule::Service,
     world::{World, lock},
 };
 use crate::audit::{

@@ -9,12 +9,10 @@ use std::{
 };
 
 use engines::Engines;
+use fleet::{Instance, Service};
 use uuid::Uuid;
 
-use super::{
-    fleet::Instance,
-    schedule::{INSTANCES, Service},
-};
+use super::schedule::INSTANCES;
 use crate::audit::{Ledger, differences::Differences};
 
 /// How late a thread that waits notices that all is to end.

@@ -14,13 +14,10 @@ use std::{
 use chaos::{
     audit::{Audit, AuditSettings, Ledger, Sent, audit, database::Databases},
     proxy::{Network, Proxy},
-    run::{
-        client::{Answer, Client},
-        fleet::{Instance, Launch},
-        schedule::Service,
-    },
+    run::client::{Answer, Client},
 };
 use engines::{Engine, EngineSettings, Engines};
+use fleet::{Instance, Launch, Service};
 use serde_json::{Value, json};
 use shared::money::Money;
 use tokio::runtime::Runtime;

@@ -16,7 +16,7 @@ use crate::{
     parking::LaneId,
 };
 
-use super::{RepositoryError, Workspace, WriteProfile};
+use super::{RepositoryError, Workspace, WriteProfile, planner::Waiting};
 
 /// Something to decide on documents. Deciding is pure: it may be done again on newer copies.
 pub trait Command: Send + 'static {
@@ -99,15 +99,12 @@ impl<C: Command> Execute<C> {
     }
 }
 
-/// A command of whatever type with its asker.
-pub(super) trait Task<W> {
+/// A command of whatever type with its asker. It claims its documents and the key of its event.
+pub(super) trait Task<W>: Waiting {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
-    /// What no two rounds may have at a time: its documents and the key of its event.
-    fn claims(&self) -> &[DocumentKey];
     fn expects_to_create(&self) -> Option<DocumentKey>;
     fn lane(&self) -> Option<LaneId>;
-    fn is_expired(&self, now: Instant) -> bool;
     /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
     fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
     /// What was decided last is durable.
@@ -181,13 +178,19 @@ impl<C: Command> Pending<C> {
     }
 }
 
+impl<C: Command> Waiting for Pending<C> {
+    fn claims(&self) -> &[DocumentKey] {
+        &self.claims
+    }
+
+    fn is_expired(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
 impl<C: Command> Task<C::Workspace> for Pending<C> {
     fn documents(&self) -> &[DocumentKey] {
         &self.claims[..self.documents]
-    }
-
-    fn claims(&self) -> &[DocumentKey] {
-        &self.claims
     }
 
     fn expects_to_create(&self) -> Option<DocumentKey> {
@@ -196,10 +199,6 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
 
     fn lane(&self) -> Option<LaneId> {
         self.lane
-    }
-
-    fn is_expired(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<Followed, RepositoryError> {

@@ -9,13 +9,7 @@
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeSet, VecDeque},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
@@ -34,6 +28,7 @@ mod memory;
 mod outbox_ledger;
 mod parking;
 mod profile;
+pub mod planner;
 mod queries;
 mod round;
 mod sweep;
@@ -43,13 +38,11 @@ pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
+use planner::RoundPlanner;
 pub use profile::WriteProfile;
 pub use queries::{Count, Find, List};
 use round::{Aftermath, HandOver, Tools};
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
-
-/// How far a round looks for commands whose documents are free.
-const LOOK_AHEAD: usize = 2048;
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
@@ -94,9 +87,7 @@ pub struct RepositoryActor<W: Workspace> {
     collections: &'static [CollectionSettings],
     /// Set by [`Begin`].
     prepared: bool,
-    waiting: VecDeque<Box<dyn Task<W>>>,
-    /// Documents and keys of rounds in flight.
-    busy: BTreeSet<DocumentKey>,
+    planner: RoundPlanner<Box<dyn Task<W>>>,
     rounds: usize,
     marks: Vec<Mark>,
     /// They are being set.
@@ -176,8 +167,7 @@ impl<W: Workspace> RepositoryActor<W> {
             },
             collections,
             prepared: false,
-            waiting: VecDeque::new(),
-            busy: BTreeSet::new(),
+            planner: RoundPlanner::default(),
             rounds: 0,
             marks: Vec::new(),
             marking: false,
@@ -216,7 +206,7 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
             return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
         let (pending, accepted) = Pending::new(message, asker, self.tools.profile);
-        self.waiting.push_back(Box::new(pending));
+        self.planner.push(Box::new(pending));
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
         }
@@ -230,9 +220,7 @@ impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
 
     fn handle(&mut self, RoundDone { claims, aftermath }: RoundDone, ctx: &mut Context<Self>) {
         self.rounds -= 1;
-        for key in claims {
-            self.busy.remove(&key);
-        }
+        self.planner.release(&claims);
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
         self.answer_drain();
@@ -297,13 +285,18 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
-        while self.prepared && self.rounds < self.tools.profile.rounds_in_flight() {
-            let tasks = self.next_tasks();
+        let profile = self.tools.profile;
+        while self.prepared && self.rounds < profile.rounds_in_flight() {
+            let too_busy = |task: Box<dyn Task<W>>| {
+                task.fail(RepositoryError::Unavailable("the service is too busy".into()));
+            };
+            let tasks = self
+                .planner
+                .next_round(profile.commands_in_a_round(), Instant::now(), too_busy);
             if tasks.is_empty() {
                 return;
             }
             let claims: Vec<_> = tasks.iter().flat_map(|task| task.claims()).copied().collect();
-            self.busy.extend(&claims);
             self.rounds += 1;
             let this = ctx.address();
             // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
@@ -320,45 +313,11 @@ impl<W: Workspace> RepositoryActor<W> {
 
     /// Fails the commands that waited too long to be begun.
     fn give_up_expired(&mut self) {
-        let now = Instant::now();
-        for task in std::mem::take(&mut self.waiting) {
-            if task.is_expired(now) {
-                task.fail(RepositoryError::Unavailable(
-                    "the database did not answer in time".into(),
-                ));
-            } else {
-                self.waiting.push_back(task);
-            }
-        }
-    }
-
-    /// The commands that wait, in their order, without those whose documents are busy or stand
-    /// behind such a one.
-    fn next_tasks(&mut self) -> Vec<Box<dyn Task<W>>> {
-        let now = Instant::now();
-        let mut blocked = self.busy.clone();
-        let mut tasks: Vec<Box<dyn Task<W>>> = Vec::new();
-        let mut passed_over = VecDeque::new();
-        for _ in 0..LOOK_AHEAD {
-            if tasks.len() == self.tools.profile.commands_in_a_round() {
-                break;
-            }
-            let Some(task) = self.waiting.pop_front() else {
-                break;
-            };
-            if task.is_expired(now) {
-                task.fail(RepositoryError::Unavailable("the service is too busy".into()));
-            } else if task.claims().iter().any(|key| blocked.contains(key)) {
-                blocked.extend(task.claims());
-                passed_over.push_back(task);
-            } else {
-                tasks.push(task);
-            }
-        }
-        while let Some(task) = passed_over.pop_back() {
-            self.waiting.push_front(task);
-        }
-        tasks
+        self.planner.expire(Instant::now(), |task| {
+            task.fail(RepositoryError::Unavailable(
+                "the database did not answer in time".into(),
+            ));
+        });
     }
 
     fn follow_up(&mut self, aftermath: Aftermath, ctx: &mut Context<Self>) {
@@ -427,7 +386,7 @@ impl<W: Workspace> RepositoryActor<W> {
     /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.
     fn answer_drain(&mut self) {
         let quiet = self.rounds == 0 && !self.marking && self.tools.ledger.borrow().is_empty();
-        if quiet && (self.waiting.is_empty() || !self.prepared) {
+        if quiet && (self.planner.is_empty() || !self.prepared) {
             self.draining.drain(..).for_each(|told| {
                 let _ = told.send(());
             });

@@ -56,7 +56,7 @@ impl<W: Workspace> RepositoryActor<W> {
         let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < age;
         let mut documents = Vec::new();
         for (key, version, outbox) in found {
-            if self.busy.contains(&key) || outbox.iter().any(young) {
+            if self.planner.is_held(&key) || outbox.iter().any(young) {
                 continue;
             }
             let found = self.tools.ledger.borrow_mut().found(key, version, outbox);

@@ -1,4 +1,7 @@
 //! The processes of our services: started, signalled and ended here, each by its own id.
+//!
+//! The promise: a process that was started here is ended when its [`Instance`] is dropped, and by the
+//! [`Guard`] where we are killed before that.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,15 +14,38 @@ use std::{
 
 use anyhow::{Context, bail};
 use engines::Guard;
-use rustix::process::{Pid, Signal, kill_process};
-
-use super::schedule::Service;
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use serde::Serialize;
 
 /// Below the range from which the kernel takes local ports: a client that knocks at a port of a dead
 /// process must not be given it.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// Between two looks at a process that is to end.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// One of our services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// Orders.
+    Orders,
+    /// Customers.
+    Customers,
+}
+
+impl Service {
+    /// Both.
+    pub const ALL: [Service; 2] = [Service::Orders, Service::Customers];
+
+    /// Its binary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Orders => "orders",
+            Service::Customers => "customers",
+        }
+    }
+}
 
 /// What a process of a service is started with.
 #[derive(Clone)]
@@ -174,18 +200,25 @@ fn free_port() -> anyhow::Result<u16> {
         .context("no free port")
 }
 
-/// Where cargo puts release binaries; builds those of the services, where cargo is at hand.
-pub fn release_binaries() -> anyhow::Result<PathBuf> {
+/// Where cargo puts release binaries.
+pub fn release_folder() -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let target = exe
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists())
         .or_else(|| exe.parent().and_then(Path::parent))
         .context("the folder of the binaries")?;
-    let release = target.join("release");
+    Ok(target.join("release"))
+}
+
+/// The same, after building those of the services, where cargo is at hand. `caller` is the crate
+/// that asks.
+pub fn release_binaries(caller: &str) -> anyhow::Result<PathBuf> {
+    let release = release_folder()?;
+    let target = release.parent().context("the target folder")?;
     if let Some(cargo) = std::env::var_os("CARGO") {
-        eprintln!("chaos: building the services …");
-        // With this crate, so that what both depend on is built once, with the features of all.
+        eprintln!("{caller}: building the services …");
+        // With the caller, so that what both depend on is built once, with the features of all.
         let built = Command::new(cargo)
             .args([
                 "build",
@@ -196,7 +229,7 @@ pub fn release_binaries() -> anyhow::Result<PathBuf> {
                 "-p",
                 "customers",
                 "-p",
-                "chaos",
+                caller,
             ])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", target)
@@ -216,10 +249,10 @@ pub fn release_binaries() -> anyhow::Result<PathBuf> {
     Ok(release)
 }
 
-/// `target/chaos/<name>`, empty.
-pub fn fresh_folder(release: &Path, name: &str) -> anyhow::Result<PathBuf> {
+/// `target/<of>/<name>`, empty.
+pub fn fresh_folder(release: &Path, of: &str, name: &str) -> anyhow::Result<PathBuf> {
     let target = release.parent().context("the target folder")?;
-    let folder = target.join("chaos").join(name);
+    let folder = target.join(of).join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
