@@ -10,6 +10,7 @@
 //! - `observe`, `ledger`, `timing`: following each of them to its end in the log
 //! - `account`, `machine`: what it cost
 //! - `progress`: telling how it goes
+//! - [`report`]: telling what came of it
 //!
 //! # Deliberately absent
 //! No figure without a check: a run in which an order was lost, doubled or wrong is told as such. No
@@ -21,6 +22,7 @@ pub mod run;
 pub mod setup;
 pub mod workload;
 pub mod arrivals;
+pub mod report;
 mod account;
 mod client;
 mod embedded;

@@ -118,12 +118,19 @@ pub struct Moment {
 pub struct Cost {
     /// `mongod`, `broker`, `orders`, `customers`, `load`; instances of a service together.
     pub name: String,
-    /// CPU time in milliseconds divided by final orders, user and kernel.
+    /// CPU time in user mode, in milliseconds, divided by final orders.
     pub user_ms_per_saga: f64,
-    /// The kernel's part.
+    /// CPU time in the kernel likewise, not part of the former: see [`Cost::cpu_ms_per_saga`].
     pub system_ms_per_saga: f64,
     /// Peak resident memory in bytes; of several instances, the largest.
     pub peak_resident_bytes: u64,
+}
+
+impl Cost {
+    /// CPU time in milliseconds divided by final orders, user and kernel together.
+    pub fn cpu_ms_per_saga(&self) -> f64 {
+        self.user_ms_per_saga + self.system_ms_per_saga
+    }
 }
 
 /// What mongod did, from `serverStatus` before and after.

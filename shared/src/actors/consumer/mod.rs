@@ -40,7 +40,7 @@ mod parking;
 mod partitions;
 mod routes;
 mod runner;
-mod watermark;
+pub mod watermark;
 
 pub use desk::ParkingDesk;
 use dispatch::{Addressee, Begun, addressee, begin};

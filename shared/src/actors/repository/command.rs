@@ -7,6 +7,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
+use uuid::Uuid;
 
 use crate::{
     document_store::DocumentKey,
@@ -15,7 +16,7 @@ use crate::{
     parking::LaneId,
 };
 
-use super::{RepositoryError, Workspace};
+use super::{RepositoryError, Workspace, WriteProfile, planner::Waiting};
 
 /// Something to decide on documents. Deciding is pure: it may be done again on newer copies.
 pub trait Command: Send + 'static {
@@ -25,6 +26,11 @@ pub trait Command: Send + 'static {
     type Reply: Send + 'static;
     /// The documents it reads or writes; no other stands in the workspace for sure.
     fn documents(&self) -> Vec<DocumentKey>;
+    /// The one of [`Command::documents`] that it is most likely to create. It is not looked for
+    /// before: that it exists after all is told by the write, and then everything is read.
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        None
+    }
     /// A key in whose order it stands, without being an event of it.
     fn in_line_with(&self) -> Option<LaneId> {
         None
@@ -93,14 +99,12 @@ impl<C: Command> Execute<C> {
     }
 }
 
-/// A command of whatever type with its asker.
-pub(super) trait Task<W> {
+/// A command of whatever type with its asker. It claims its documents and the key of its event.
+pub(super) trait Task<W>: Waiting {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
-    /// What no two rounds may have at a time: its documents and the key of its event.
-    fn claims(&self) -> &[DocumentKey];
+    fn expects_to_create(&self) -> Option<DocumentKey>;
     fn lane(&self) -> Option<LaneId>;
-    fn is_expired(&self, now: Instant) -> bool;
     /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
     fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
     /// What was decided last is durable.
@@ -117,10 +121,15 @@ pub(super) enum Followed {
 
 /// Stands among documents for the key of an event.
 const LANE: &str = "(lane)";
+/// Stands among documents for all events.
+const EVENTS: DocumentKey = DocumentKey {
+    collection: "(events)",
+    id: Uuid::nil(),
+};
 
 pub(super) struct Pending<C: Command> {
     command: C,
-    /// The documents, and last the key, if there is one.
+    /// The documents, and behind them the key, if there is one.
     claims: Vec<DocumentKey>,
     documents: usize,
     lane: Option<LaneId>,
@@ -135,6 +144,7 @@ impl<C: Command> Pending<C> {
     pub(super) fn new(
         message: Execute<C>,
         asker: oneshot::Sender<Result<C::Reply, RepositoryError>>,
+        profile: WriteProfile,
     ) -> (Pending<C>, Option<oneshot::Sender<()>>) {
         let Execute {
             command,
@@ -146,12 +156,14 @@ impl<C: Command> Pending<C> {
             Some(Turn { lane, accepted }) => (lane, Some(accepted)),
             None => (None, None),
         };
+        let one_at_a_time = accepted.is_some() && profile.one_event_at_a_time();
         let mut claims = command.documents();
         let documents = claims.len();
         claims.extend(lane.or(command.in_line_with()).map(|lane| DocumentKey {
             collection: LANE,
             id: lane.0,
         }));
+        claims.extend(one_at_a_time.then_some(EVENTS));
         let pending = Pending {
             claims,
             documents,
@@ -166,21 +178,27 @@ impl<C: Command> Pending<C> {
     }
 }
 
+impl<C: Command> Waiting for Pending<C> {
+    fn claims(&self) -> &[DocumentKey] {
+        &self.claims
+    }
+
+    fn is_expired(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
 impl<C: Command> Task<C::Workspace> for Pending<C> {
     fn documents(&self) -> &[DocumentKey] {
         &self.claims[..self.documents]
     }
 
-    fn claims(&self) -> &[DocumentKey] {
-        &self.claims
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        self.command.expects_to_create()
     }
 
     fn lane(&self) -> Option<LaneId> {
         self.lane
-    }
-
-    fn is_expired(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<Followed, RepositoryError> {

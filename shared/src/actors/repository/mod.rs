@@ -1,21 +1,15 @@
 //! The actor that alone owns the database and commits in groups.
 //!
 //! Commands that arrive while a commit is under way wait together; the next round takes all of
-//! them. No timer: an idle system commits at once, a busy one in batches. At most
-//! `ROUNDS_IN_FLIGHT` rounds at a time, never two over the same document or over events of the same
+//! them. No timer: an idle system commits at once, a busy one in batches. At most two
+//! rounds at a time, never two over the same document or over events of the same
 //! key, so commands on a document, and events of a key, are decided in the order in which they
 //! arrived. When an event fails, later ones of its key that are here already fail behind it.
 //!
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeSet, VecDeque},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
@@ -30,8 +24,11 @@ use crate::{
 };
 
 mod command;
+mod memory;
 mod outbox_ledger;
 mod parking;
+mod profile;
+pub mod planner;
 mod queries;
 mod round;
 mod sweep;
@@ -41,21 +38,11 @@ pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
-pub use queries::{Find, List};
+use planner::RoundPlanner;
+pub use profile::WriteProfile;
+pub use queries::{Count, Find, List};
 use round::{Aftermath, HandOver, Tools};
-use sweep::SWEEP_EVERY;
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
-
-/// Rounds at a time: while one waits for the disk the next is already decided. More gain nothing.
-const ROUNDS_IN_FLIGHT: usize = 2;
-/// Commands in a round: past a few hundred the database does not get faster by larger ones.
-const COMMANDS_IN_A_ROUND: usize = 256;
-/// How far a round looks for commands whose documents are free.
-const LOOK_AHEAD: usize = 2048;
-
-/// For so long marks gather. They are in nobody's way; a document that is written anew meanwhile
-/// needs none. A crash publishes again what was not marked, so not for long.
-const MARK_AFTER: Duration = Duration::from_millis(200);
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
@@ -100,9 +87,7 @@ pub struct RepositoryActor<W: Workspace> {
     collections: &'static [CollectionSettings],
     /// Set by [`Begin`].
     prepared: bool,
-    waiting: VecDeque<Box<dyn Task<W>>>,
-    /// Documents and keys of rounds in flight.
-    busy: BTreeSet<DocumentKey>,
+    planner: RoundPlanner<Box<dyn Task<W>>>,
     rounds: usize,
     marks: Vec<Mark>,
     /// They are being set.
@@ -120,6 +105,8 @@ pub struct RepositorySettings {
     pub store: Arc<dyn DocumentStore>,
     /// Its collections.
     pub collections: &'static [CollectionSettings],
+    /// How it is written.
+    pub profile: WriteProfile,
     /// Who publishes.
     pub publisher: actix::Recipient<super::publisher::Publish>,
     /// Clock, ids, chance.
@@ -160,6 +147,7 @@ impl<W: Workspace> RepositoryActor<W> {
         let RepositorySettings {
             store,
             collections,
+            profile,
             publisher,
             environment,
             metrics,
@@ -169,16 +157,17 @@ impl<W: Workspace> RepositoryActor<W> {
         RepositoryActor {
             tools: Tools {
                 store,
+                profile,
                 publisher,
                 ledger,
+                memory: Rc::default(),
                 stopped_lanes: Rc::default(),
                 environment,
                 metrics,
             },
             collections,
             prepared: false,
-            waiting: VecDeque::new(),
-            busy: BTreeSet::new(),
+            planner: RoundPlanner::default(),
             rounds: 0,
             marks: Vec::new(),
             marking: false,
@@ -202,7 +191,7 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
             self.prepared = true;
             self.start_rounds(ctx);
             self.sweep(ctx);
-            ctx.run_interval(SWEEP_EVERY, Self::sweep);
+            ctx.run_interval(self.tools.profile.sweep_every(), Self::sweep);
             ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.give_up_expired());
         }
     }
@@ -216,8 +205,8 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
         if !self.prepared && message.deadline.is_some() {
             return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
-        let (pending, accepted) = Pending::new(message, asker);
-        self.waiting.push_back(Box::new(pending));
+        let (pending, accepted) = Pending::new(message, asker, self.tools.profile);
+        self.planner.push(Box::new(pending));
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
         }
@@ -231,9 +220,7 @@ impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
 
     fn handle(&mut self, RoundDone { claims, aftermath }: RoundDone, ctx: &mut Context<Self>) {
         self.rounds -= 1;
-        for key in claims {
-            self.busy.remove(&key);
-        }
+        self.planner.release(&claims);
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
         self.answer_drain();
@@ -298,13 +285,18 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
-        while self.prepared && self.rounds < ROUNDS_IN_FLIGHT {
-            let tasks = self.next_tasks();
+        let profile = self.tools.profile;
+        while self.prepared && self.rounds < profile.rounds_in_flight() {
+            let too_busy = |task: Box<dyn Task<W>>| {
+                task.fail(RepositoryError::Unavailable("the service is too busy".into()));
+            };
+            let tasks = self
+                .planner
+                .next_round(profile.commands_in_a_round(), Instant::now(), too_busy);
             if tasks.is_empty() {
                 return;
             }
             let claims: Vec<_> = tasks.iter().flat_map(|task| task.claims()).copied().collect();
-            self.busy.extend(&claims);
             self.rounds += 1;
             let this = ctx.address();
             // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
@@ -321,45 +313,11 @@ impl<W: Workspace> RepositoryActor<W> {
 
     /// Fails the commands that waited too long to be begun.
     fn give_up_expired(&mut self) {
-        let now = Instant::now();
-        for task in std::mem::take(&mut self.waiting) {
-            if task.is_expired(now) {
-                task.fail(RepositoryError::Unavailable(
-                    "the database did not answer in time".into(),
-                ));
-            } else {
-                self.waiting.push_back(task);
-            }
-        }
-    }
-
-    /// The commands that wait, in their order, without those whose documents are busy or stand
-    /// behind such a one.
-    fn next_tasks(&mut self) -> Vec<Box<dyn Task<W>>> {
-        let now = Instant::now();
-        let mut blocked = self.busy.clone();
-        let mut tasks: Vec<Box<dyn Task<W>>> = Vec::new();
-        let mut passed_over = VecDeque::new();
-        for _ in 0..LOOK_AHEAD {
-            if tasks.len() == COMMANDS_IN_A_ROUND {
-                break;
-            }
-            let Some(task) = self.waiting.pop_front() else {
-                break;
-            };
-            if task.is_expired(now) {
-                task.fail(RepositoryError::Unavailable("the service is too busy".into()));
-            } else if task.claims().iter().any(|key| blocked.contains(key)) {
-                blocked.extend(task.claims());
-                passed_over.push_back(task);
-            } else {
-                tasks.push(task);
-            }
-        }
-        while let Some(task) = passed_over.pop_back() {
-            self.waiting.push_front(task);
-        }
-        tasks
+        self.planner.expire(Instant::now(), |task| {
+            task.fail(RepositoryError::Unavailable(
+                "the database did not answer in time".into(),
+            ));
+        });
     }
 
     fn follow_up(&mut self, aftermath: Aftermath, ctx: &mut Context<Self>) {
@@ -387,7 +345,7 @@ impl<W: Workspace> RepositoryActor<W> {
         if !self.draining.is_empty() {
             self.set_marks(ctx);
         } else if !self.marks.is_empty() && !std::mem::replace(&mut self.marks_due, true) {
-            ctx.run_later(MARK_AFTER, |actor, ctx| {
+            ctx.run_later(self.tools.profile.mark_after(), |actor, ctx| {
                 actor.marks_due = false;
                 actor.set_marks(ctx);
             });
@@ -415,9 +373,10 @@ impl<W: Workspace> RepositoryActor<W> {
         };
         let marked = set.into_actor(self).map(|marks, actor, ctx| {
             actor.marking = false;
-            marks
-                .into_iter()
-                .for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
+            for mark in marks {
+                actor.tools.memory.borrow_mut().marked(&mark);
+                actor.tools.ledger.borrow_mut().marked(mark);
+            }
             actor.mark_soon(ctx);
             actor.answer_drain();
         });
@@ -427,7 +386,7 @@ impl<W: Workspace> RepositoryActor<W> {
     /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.
     fn answer_drain(&mut self) {
         let quiet = self.rounds == 0 && !self.marking && self.tools.ledger.borrow().is_empty();
-        if quiet && (self.waiting.is_empty() || !self.prepared) {
+        if quiet && (self.planner.is_empty() || !self.prepared) {
             self.draining.drain(..).for_each(|told| {
                 let _ = told.send(());
             });
