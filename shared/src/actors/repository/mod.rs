@@ -9,7 +9,7 @@
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
@@ -95,6 +95,8 @@ pub struct RepositoryActor<W: Workspace> {
     /// They will be, soon.
     marks_due: bool,
     sweeping: bool,
+    /// What was marked while the sweep under way may have read it as it was before.
+    marked_meanwhile: BTreeSet<DocumentKey>,
     draining: Vec<oneshot::Sender<()>>,
     _essential: Essential,
 }
@@ -173,6 +175,7 @@ impl<W: Workspace> RepositoryActor<W> {
             marking: false,
             marks_due: false,
             sweeping: false,
+            marked_meanwhile: BTreeSet::new(),
             draining: Vec::new(),
             _essential: essential,
         }
@@ -373,6 +376,9 @@ impl<W: Workspace> RepositoryActor<W> {
         };
         let marked = set.into_actor(self).map(|marks, actor, ctx| {
             actor.marking = false;
+            if actor.sweeping {
+                actor.marked_meanwhile.extend(marks.iter().map(|mark| mark.key));
+            }
             for mark in marks {
                 actor.tools.memory.borrow_mut().marked(&mark);
                 actor.tools.ledger.borrow_mut().marked(mark);

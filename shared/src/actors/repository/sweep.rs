@@ -22,6 +22,7 @@ impl<W: Workspace> RepositoryActor<W> {
         if mutants::is_active(Mutant::NeverSweep) || std::mem::replace(&mut self.sweeping, true) {
             return;
         }
+        self.marked_meanwhile.clear();
         let store = self.tools.store.clone();
         let collections = self.collections;
         let look = async move {
@@ -56,7 +57,8 @@ impl<W: Workspace> RepositoryActor<W> {
         let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < age;
         let mut documents = Vec::new();
         for (key, version, outbox) in found {
-            if self.planner.is_held(&key) || outbox.iter().any(young) {
+            let marked = self.marked_meanwhile.contains(&key);
+            if marked || self.planner.is_held(&key) || outbox.iter().any(young) {
                 continue;
             }
             let found = self.tools.ledger.borrow_mut().found(key, version, outbox);
