@@ -11,6 +11,7 @@
 //! - `account`, `machine`: what it cost
 //! - `progress`: telling how it goes
 //! - [`report`]: telling what came of it
+//! - [`floor`]: what the engines alone carry
 //!
 //! # Deliberately absent
 //! No figure without a check: a run in which an order was lost, doubled or wrong is told as such. No
@@ -23,6 +24,7 @@ pub mod setup;
 pub mod workload;
 pub mod arrivals;
 pub mod report;
+pub mod floor;
 mod account;
 mod client;
 mod embedded;

@@ -1,4 +1,4 @@
-//! The program: `load run`.
+//! The program: `load run`, and the subcommands in `commands`.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +20,8 @@ use load::{
     workload::{Extent, Pace, Spread, Workload},
 };
 use shared::logging::{self, LogFormat};
+
+mod commands;
 
 /// Load on a running system: sagas per second, latency and what they cost, with every order checked
 #[derive(Parser)]
@@ -57,6 +59,12 @@ enum Command {
     /// Exit code: 0 all orders are right; 1 some are not; 2 it could not be run.
     #[command(verbatim_doc_comment)]
     Run(Box<RunArguments>),
+    /// Measures what the engines alone carry: the same writes and records through the bare drivers
+    ///
+    /// Starts a Kafka and a MongoDB of its own. Tells sagas in batches, with what they cost, and single
+    /// inserts, through the driver and behind a bare HTTP POST. A yardstick: none of it has a guarantee.
+    #[command(verbatim_doc_comment)]
+    Floor(commands::floor::Arguments),
 }
 
 #[derive(Args)]
@@ -176,8 +184,11 @@ struct RunArguments {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Program::parse().command;
-    run(&arguments).unwrap_or_else(|error| {
+    let done = match Program::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Floor(arguments) => commands::floor::run(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("load: {error:#}");
         ExitCode::from(2)
     })

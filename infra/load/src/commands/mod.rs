@@ -1,0 +1,3 @@
+//! The subcommands beside `load run`.
+
+pub mod floor;
