@@ -30,6 +30,7 @@ struct Counters {
     replayed: IntCounterVec,
     reannounced: IntCounter,
     in_flight: IntGauge,
+    open_orders: IntGauge,
     requests: HistogramVec,
 }
 
@@ -121,6 +122,10 @@ impl Metrics {
                 &registry,
                 IntCounter::new("orders_reannounced_total", "Open documents announced again"),
             ),
+            open_orders: register(
+                &registry,
+                IntGauge::new("orders_open", "Open documents of all instances, as counted last"),
+            ),
             in_flight: register(
                 &registry,
                 IntGauge::new(
@@ -194,6 +199,13 @@ impl Metrics {
     /// Documents were announced again because nobody had answered.
     pub fn reannounced(&self, documents: usize) {
         self.0.reannounced.inc_by(documents as u64);
+    }
+
+    /// So many documents are open.
+    pub fn open_orders(&self, documents: usize) {
+        self.0
+            .open_orders
+            .set(i64::try_from(documents).unwrap_or(i64::MAX));
     }
 
     /// So many records are being handled.

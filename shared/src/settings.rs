@@ -5,7 +5,10 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::Args;
 
-use crate::{contracts, event_log::kafka::GroupProtocol, http::parse_duration, logging::LogFormat};
+use crate::{
+    actors::repository::WriteProfile, contracts, event_log::kafka::GroupProtocol, http::parse_duration,
+    logging::LogFormat,
+};
 
 /// What differs between the services' defaults.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +115,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub max_in_flight: String,
+    /// Orders that may be open, in all instances together, before further ones are answered 503
+    #[arg(
+        long,
+        env = "MAX_OPEN_ORDERS",
+        value_name = "N",
+        default_value = "50000",
+        hide_env_values = true
+    )]
+    pub max_open_orders: String,
     /// How long a request may take
     #[arg(
         long,
@@ -139,6 +151,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub park_after: String,
+    /// How commands are written: grouped, or naive, a yardstick to measure against
+    #[arg(
+        long,
+        env = "WRITE_PROFILE",
+        value_name = "NAME",
+        default_value = "grouped",
+        hide_env_values = true
+    )]
+    pub write_profile: String,
     /// How long finishing what is under way may take when told to stop
     #[arg(
         long,
@@ -173,12 +194,16 @@ pub struct ServiceSettings {
     pub log_format: LogFormat,
     /// Requests under way.
     pub max_in_flight: usize,
+    /// Orders that may be open in all instances together.
+    pub max_open_orders: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Age at which an order that is not final is announced again.
     pub reannounce_after: Duration,
     /// How long an event that comes too early is tried.
     pub park_after: Duration,
+    /// How commands are written.
+    pub write_profile: WriteProfile,
     /// How long stopping may take.
     pub shutdown_timeout: Duration,
 }
@@ -247,9 +272,11 @@ impl Arguments {
         let replication = check.read("KAFKA_REPLICATION", number(&self.kafka_replication, 1, 15));
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
+        let max_open_orders = check.read("MAX_OPEN_ORDERS", number(&self.max_open_orders, 1, 10_000_000));
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
+        let write_profile = check.read("WRITE_PROFILE", write_profile(&self.write_profile));
         let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
         Some(ServiceSettings {
             http_addr: http_addr?,
@@ -262,9 +289,11 @@ impl Arguments {
             database: database?,
             log_format: log_format?,
             max_in_flight: max_in_flight? as usize,
+            max_open_orders: max_open_orders? as usize,
             request_timeout: request_timeout?,
             reannounce_after: reannounce_after?,
             park_after: park_after?,
+            write_profile: write_profile?,
             shutdown_timeout: shutdown_timeout?,
         })
     }
@@ -346,6 +375,14 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("is {text:?}: use text or json")),
+    }
+}
+
+fn write_profile(text: &str) -> Result<WriteProfile, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "grouped" => Ok(WriteProfile::Grouped),
+        "naive" => Ok(WriteProfile::Naive),
+        _ => Err(format!("is {text:?}: use grouped or naive")),
     }
 }
 

@@ -12,7 +12,7 @@ use shared::{
         publisher::{Publish, PublisherActor},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, RepositoryActor, RepositoryError,
-            RepositorySettings, ResumeLane, Turn, Workspace,
+            RepositorySettings, ResumeLane, Turn, Workspace, WriteProfile,
         },
     },
     contracts::{CreditLimitChanged, CustomerId},
@@ -137,6 +137,7 @@ async fn bench() -> Bench {
     let repository = RepositoryActor::new(RepositorySettings {
         store: store.clone(),
         collections: &[Account::COLLECTION],
+        profile: WriteProfile::default(),
         publisher: Probe(tell).start().recipient(),
         environment: Environment::real(),
         metrics: Metrics::new("test"),

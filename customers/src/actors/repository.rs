@@ -56,6 +56,10 @@ impl Command for CreateCustomer {
         vec![key::<Customer>(self.new.id)]
     }
 
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        Some(key::<Customer>(self.new.id))
+    }
+
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Creation {
         let creation = domain::create(documents.customers.get(self.new.id), &self.new, now);
         if let Creation::Created(customer, event) = &creation {
@@ -151,6 +155,10 @@ impl Command for ReserveCredit {
             key::<Customer>(self.order.customer_id),
             key::<Reservation>(self.order.id),
         ]
+    }
+
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        Some(key::<Reservation>(self.order.id))
     }
 
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Decision {

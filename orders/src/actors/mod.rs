@@ -13,11 +13,13 @@ use shared::{
     service::Kit,
 };
 
+pub mod backlog;
 pub mod on_order_validated;
 pub mod order_watch;
 pub mod reannouncement;
 pub mod repository;
 
+use backlog::{Backlog, BacklogActor};
 use on_order_validated::OnOrderValidatedHandler;
 use order_watch::{AwaitFinal, OrderIsFinal, OrderWatchActor};
 use reannouncement::ReannouncementActor;
@@ -40,6 +42,8 @@ pub struct Endpoints {
     pub watch: Recipient<AwaitFinal>,
     /// Tells those who wait.
     pub finished: Recipient<OrderIsFinal>,
+    /// How many orders are open.
+    pub backlog: Backlog,
 }
 
 /// Starts the actors of this service on the current thread: endpoints, and the table of handlers.
@@ -56,6 +60,14 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
         kit.essential("ReannouncementActor"),
     )
     .start();
+    let backlog = Backlog::new(kit.max_open_orders);
+    BacklogActor::new(
+        backlog.clone(),
+        repository.clone().recipient(),
+        kit.metrics.clone(),
+        kit.essential("BacklogActor"),
+    )
+    .start();
     let on_order_validated = OnOrderValidatedHandler::new(
         repository.clone().recipient(),
         watch.clone().recipient(),
@@ -69,6 +81,7 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
         list: repository.clone().recipient(),
         watch: watch.clone().recipient(),
         finished: watch.recipient(),
+        backlog,
     };
     (endpoints, routes)
 }

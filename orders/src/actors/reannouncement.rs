@@ -6,7 +6,10 @@
 //! pause until the next time doubles, so a Customers that is away is not drowned when it comes
 //! back. When it fails, the service ends.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, ResponseActFuture, WrapFuture};
 use shared::{
@@ -84,8 +87,8 @@ impl ReannouncementActor {
     /// Of the open orders those that were announced long ago; they count as announced now.
     fn overdue(&mut self, open: Vec<Order>) -> Vec<Order> {
         let now = self.environment.now();
-        self.announced
-            .retain(|id, _| open.iter().any(|order| order.id == *id));
+        let ids: BTreeSet<OrderId> = open.iter().map(|order| order.id).collect();
+        self.announced.retain(|id, _| ids.contains(id));
         let overdue = |order: &Order| match self.announced.get(&order.id) {
             Some((last, times)) => last.elapsed() >= self.after * 2u32.pow((*times).min(DOUBLINGS)),
             // One of the future is of a clock that runs ahead: it would not be overdue for too long.

@@ -91,6 +91,10 @@ impl Command for CreateOrder {
         vec![key::<Order>(self.new.id)]
     }
 
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        Some(key::<Order>(self.new.id))
+    }
+
     fn decide(&self, documents: &mut OrdersWorkspace, now: Timestamp) -> Creation {
         let creation = domain::create(documents.orders.get(self.new.id), &self.new, &self.context, now);
         if let Creation::Created(order) = &creation {

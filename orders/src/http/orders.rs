@@ -86,13 +86,20 @@ async fn new_order(
         },
         context,
     };
+    if api.actors.backlog.is_full() {
+        return Err(Problem::overloaded().about(id));
+    }
     match api
         .admission
         .execute(&api.actors.create, command)
         .await
         .map_err(|problem| problem.about(id))?
     {
-        Creation::Created(order) | Creation::Repeated(order) => Ok((order, wait)),
+        Creation::Created(order) => {
+            api.actors.backlog.grow();
+            Ok((order, wait))
+        }
+        Creation::Repeated(order) => Ok((order, wait)),
         Creation::Contradicts(_) => {
             let detail = format!("the id {id} is that of another order, with another customer or amount");
             Err(Problem::conflict("id-taken", detail).about(id))

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use orders::Orders;
 use serde_json::{Value, json};
+use shared::testing::service::Setup;
 use uuid::Uuid;
 
 use super::{Service, about, invalid, order, status, valid};
@@ -355,4 +357,34 @@ fn the_description_names_exactly_the_methods_that_are_there() {
             assert!(!unknown, "nothing is at {path}");
         }
     }
+}
+
+#[test]
+fn when_too_many_orders_are_open_further_ones_wait_until_those_are_final() {
+    let mut setup = Setup::new::<Orders>();
+    setup.settings.max_open_orders = 20;
+    let service = Service::start_on(setup);
+    let customer = Uuid::new_v4();
+    let body = json!({ "customerId": customer, "amount": 1 });
+    let mut open = Vec::new();
+    let refused = loop {
+        let answer = service.http.post("/api/orders", &body);
+        match answer.status {
+            201 => open.push(answer.text("id").parse().unwrap()),
+            _ => break answer.expect(503),
+        }
+    };
+    // What is accepted while they are counted may count twice for a moment.
+    assert!((10..=20).contains(&open.len()), "{} were taken", open.len());
+    assert_eq!(
+        (refused.text("code"), refused.header("retry-after")),
+        ("overloaded".into(), Some("1"))
+    );
+
+    for id in open {
+        service.publish_event("OrderValidated", &valid(id), customer);
+    }
+    service.until("orders are taken again", || {
+        service.http.post("/api/orders", &body).status == 201
+    });
 }

@@ -22,7 +22,7 @@ pub mod embedded;
 pub mod mongo;
 mod typed;
 
-pub use typed::{Document, Stored, decode, encode, id, key, outbox};
+pub use typed::{Document, Stored, decode, encode, id, key, outbox, without_outbox};
 
 /// A collection and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,9 @@ pub trait DocumentStore: Send + Sync + 'static {
 
     /// A page of documents.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
+
+    /// How many documents the page has.
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// Writes documents, and answers for each of them in the order given. Unknown outcomes are
     /// resolved inside, for a bounded time, by asking again under the same commit id.

@@ -84,6 +84,18 @@ pub fn outbox(raw: &RawDocumentBuf) -> Result<(i64, Vec<OutboxEvent>), StoreErro
     Ok((version, events))
 }
 
+/// The document with its outbox emptied, as a mark does it.
+pub fn without_outbox(raw: &RawDocumentBuf) -> Result<RawDocumentBuf, StoreError> {
+    let mut without = RawDocumentBuf::new();
+    for field in raw {
+        let (name, value) = field.map_err(|error| unfit(raw, &error))?;
+        if name != "outbox" {
+            without.append(name, value);
+        }
+    }
+    Ok(without)
+}
+
 /// The `_id` of a stored document.
 pub fn id(raw: &RawDocumentBuf) -> Result<Uuid, StoreError> {
     let id = raw.get("_id").map_err(|error| unfit(raw, &error))?;

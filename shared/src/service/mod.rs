@@ -75,6 +75,8 @@ pub struct Kit<W: Workspace> {
     pub environment: Environment,
     /// See [`ServiceSettings::reannounce_after`].
     pub reannounce_after: Duration,
+    /// See [`ServiceSettings::max_open_orders`].
+    pub max_open_orders: usize,
     /// Where things are counted.
     pub metrics: Metrics,
     essentials: Essentials,
@@ -157,6 +159,7 @@ impl<S: Service> Actors<S> {
         let repository = RepositoryActor::new(RepositorySettings {
             store: ports.store.clone(),
             collections: S::COLLECTIONS,
+            profile: settings.write_profile,
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             metrics: metrics.clone(),
@@ -168,6 +171,7 @@ impl<S: Service> Actors<S> {
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             reannounce_after: settings.reannounce_after,
+            max_open_orders: settings.max_open_orders,
             metrics: metrics.clone(),
             essentials: essentials.clone(),
         };

@@ -149,6 +149,14 @@ impl DocumentStore for Switched<dyn DocumentStore> {
         }
     }
 
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>> {
+        if self.works() {
+            self.port.count(query)
+        } else {
+            Box::pin(async { Err(no_store()) })
+        }
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         Box::pin(async move {
             if self.spoken().await {

@@ -52,8 +52,10 @@ impl Setup {
             log_format: LogFormat::Text,
             max_in_flight: 1000,
             request_timeout: Duration::from_secs(10),
+            max_open_orders: 50_000,
             reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
+            write_profile: Default::default(),
             shutdown_timeout: Duration::from_secs(10),
         };
         Setup {

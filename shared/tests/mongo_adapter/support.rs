@@ -18,9 +18,12 @@ use mongodb::{
     Client,
     bson::{Binary, Document, RawDocument, RawDocumentBuf, doc, spec::BinarySubtype},
 };
-use shared::document_store::{
-    CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write,
-    mongo::{MongoSettings, MongoStore},
+use shared::{
+    document_store::{
+        CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write,
+        mongo::{MongoSettings, MongoStore},
+    },
+    testing::eventually,
 };
 use uuid::Uuid;
 
@@ -94,7 +97,9 @@ impl Fixture {
     }
 
     pub async fn version(&self, key: DocumentKey) -> Option<i64> {
-        let found = self.store.find(key.collection, vec![key.id]).await.unwrap();
+        // After a fault the driver may not have found the server again.
+        let look = async || self.store.find(key.collection, vec![key.id]).await;
+        let found = eventually(Duration::from_secs(10), "a read", look).await;
         found.first().map(|document| document.get_i64("version").unwrap())
     }
 }

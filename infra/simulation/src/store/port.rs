@@ -106,6 +106,10 @@ impl DocumentStore for StorePort {
         self.call("list", move |database| database.list(&query))
     }
 
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.call("count", move |database| Ok(database.list(&query)?.len()))
+    }
+
     fn commit(&self, mut commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         let fate = self.fate(&commit);
         let (database, timeline) = (self.database.clone(), self.wire.timeline.clone());

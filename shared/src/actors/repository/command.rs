@@ -7,6 +7,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
+use uuid::Uuid;
 
 use crate::{
     document_store::DocumentKey,
@@ -15,7 +16,7 @@ use crate::{
     parking::LaneId,
 };
 
-use super::{RepositoryError, Workspace, planner::Waiting};
+use super::{RepositoryError, Workspace, WriteProfile, planner::Waiting};
 
 /// Something to decide on documents. Deciding is pure: it may be done again on newer copies.
 pub trait Command: Send + 'static {
@@ -25,6 +26,11 @@ pub trait Command: Send + 'static {
     type Reply: Send + 'static;
     /// The documents it reads or writes; no other stands in the workspace for sure.
     fn documents(&self) -> Vec<DocumentKey>;
+    /// The one of [`Command::documents`] that it is most likely to create. It is not looked for
+    /// before: that it exists after all is told by the write, and then everything is read.
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        None
+    }
     /// A key in whose order it stands, without being an event of it.
     fn in_line_with(&self) -> Option<LaneId> {
         None
@@ -97,6 +103,7 @@ impl<C: Command> Execute<C> {
 pub(super) trait Task<W>: Waiting {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
+    fn expects_to_create(&self) -> Option<DocumentKey>;
     fn lane(&self) -> Option<LaneId>;
     /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
     fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
@@ -114,10 +121,15 @@ pub(super) enum Followed {
 
 /// Stands among documents for the key of an event.
 const LANE: &str = "(lane)";
+/// Stands among documents for all events.
+const EVENTS: DocumentKey = DocumentKey {
+    collection: "(events)",
+    id: Uuid::nil(),
+};
 
 pub(super) struct Pending<C: Command> {
     command: C,
-    /// The documents, and last the key, if there is one.
+    /// The documents, and behind them the key, if there is one.
     claims: Vec<DocumentKey>,
     documents: usize,
     lane: Option<LaneId>,
@@ -132,6 +144,7 @@ impl<C: Command> Pending<C> {
     pub(super) fn new(
         message: Execute<C>,
         asker: oneshot::Sender<Result<C::Reply, RepositoryError>>,
+        profile: WriteProfile,
     ) -> (Pending<C>, Option<oneshot::Sender<()>>) {
         let Execute {
             command,
@@ -143,12 +156,14 @@ impl<C: Command> Pending<C> {
             Some(Turn { lane, accepted }) => (lane, Some(accepted)),
             None => (None, None),
         };
+        let one_at_a_time = accepted.is_some() && profile.one_event_at_a_time();
         let mut claims = command.documents();
         let documents = claims.len();
         claims.extend(lane.or(command.in_line_with()).map(|lane| DocumentKey {
             collection: LANE,
             id: lane.0,
         }));
+        claims.extend(one_at_a_time.then_some(EVENTS));
         let pending = Pending {
             claims,
             documents,
@@ -176,6 +191,10 @@ impl<C: Command> Waiting for Pending<C> {
 impl<C: Command> Task<C::Workspace> for Pending<C> {
     fn documents(&self) -> &[DocumentKey] {
         &self.claims[..self.documents]
+    }
+
+    fn expects_to_create(&self) -> Option<DocumentKey> {
+        self.command.expects_to_create()
     }
 
     fn lane(&self) -> Option<LaneId> {

@@ -1,8 +1,8 @@
 //! The actor that alone owns the database and commits in groups.
 //!
 //! Commands that arrive while a commit is under way wait together; the next round takes all of
-//! them. No timer: an idle system commits at once, a busy one in batches. At most
-//! `ROUNDS_IN_FLIGHT` rounds at a time, never two over the same document or over events of the same
+//! them. No timer: an idle system commits at once, a busy one in batches. At most two
+//! rounds at a time, never two over the same document or over events of the same
 //! key, so commands on a document, and events of a key, are decided in the order in which they
 //! arrived. When an event fails, later ones of its key that are here already fail behind it.
 //!
@@ -24,8 +24,10 @@ use crate::{
 };
 
 mod command;
+mod memory;
 mod outbox_ledger;
 mod parking;
+mod profile;
 pub mod planner;
 mod queries;
 mod round;
@@ -37,19 +39,10 @@ use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
 use planner::RoundPlanner;
-pub use queries::{Find, List};
+pub use profile::WriteProfile;
+pub use queries::{Count, Find, List};
 use round::{Aftermath, HandOver, Tools};
-use sweep::SWEEP_EVERY;
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
-
-/// Rounds at a time: while one waits for the disk the next is already decided. More gain nothing.
-const ROUNDS_IN_FLIGHT: usize = 2;
-/// Commands in a round: past a few hundred the database does not get faster by larger ones.
-const COMMANDS_IN_A_ROUND: usize = 256;
-
-/// For so long marks gather. They are in nobody's way; a document that is written anew meanwhile
-/// needs none. A crash publishes again what was not marked, so not for long.
-const MARK_AFTER: Duration = Duration::from_millis(200);
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
@@ -112,6 +105,8 @@ pub struct RepositorySettings {
     pub store: Arc<dyn DocumentStore>,
     /// Its collections.
     pub collections: &'static [CollectionSettings],
+    /// How it is written.
+    pub profile: WriteProfile,
     /// Who publishes.
     pub publisher: actix::Recipient<super::publisher::Publish>,
     /// Clock, ids, chance.
@@ -152,6 +147,7 @@ impl<W: Workspace> RepositoryActor<W> {
         let RepositorySettings {
             store,
             collections,
+            profile,
             publisher,
             environment,
             metrics,
@@ -161,8 +157,10 @@ impl<W: Workspace> RepositoryActor<W> {
         RepositoryActor {
             tools: Tools {
                 store,
+                profile,
                 publisher,
                 ledger,
+                memory: Rc::default(),
                 stopped_lanes: Rc::default(),
                 environment,
                 metrics,
@@ -193,7 +191,7 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
             self.prepared = true;
             self.start_rounds(ctx);
             self.sweep(ctx);
-            ctx.run_interval(SWEEP_EVERY, Self::sweep);
+            ctx.run_interval(self.tools.profile.sweep_every(), Self::sweep);
             ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.give_up_expired());
         }
     }
@@ -207,7 +205,7 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
         if !self.prepared && message.deadline.is_some() {
             return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
-        let (pending, accepted) = Pending::new(message, asker);
+        let (pending, accepted) = Pending::new(message, asker, self.tools.profile);
         self.planner.push(Box::new(pending));
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
@@ -287,13 +285,14 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
-        while self.prepared && self.rounds < ROUNDS_IN_FLIGHT {
+        let profile = self.tools.profile;
+        while self.prepared && self.rounds < profile.rounds_in_flight() {
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
             let tasks = self
                 .planner
-                .next_round(COMMANDS_IN_A_ROUND, Instant::now(), too_busy);
+                .next_round(profile.commands_in_a_round(), Instant::now(), too_busy);
             if tasks.is_empty() {
                 return;
             }
@@ -346,7 +345,7 @@ impl<W: Workspace> RepositoryActor<W> {
         if !self.draining.is_empty() {
             self.set_marks(ctx);
         } else if !self.marks.is_empty() && !std::mem::replace(&mut self.marks_due, true) {
-            ctx.run_later(MARK_AFTER, |actor, ctx| {
+            ctx.run_later(self.tools.profile.mark_after(), |actor, ctx| {
                 actor.marks_due = false;
                 actor.set_marks(ctx);
             });
@@ -374,9 +373,10 @@ impl<W: Workspace> RepositoryActor<W> {
         };
         let marked = set.into_actor(self).map(|marks, actor, ctx| {
             actor.marking = false;
-            marks
-                .into_iter()
-                .for_each(|mark| actor.tools.ledger.borrow_mut().marked(mark));
+            for mark in marks {
+                actor.tools.memory.borrow_mut().marked(&mark);
+                actor.tools.ledger.borrow_mut().marked(mark);
+            }
             actor.mark_soon(ctx);
             actor.answer_drain();
         });

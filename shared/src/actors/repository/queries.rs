@@ -41,6 +41,20 @@ impl<D: Document> List<D> {
     }
 }
 
+/// Counts the documents that a page would have.
+#[derive(Message)]
+#[rtype(result = "Result<usize, RepositoryError>")]
+pub struct Count {
+    query: Query,
+}
+
+impl Count {
+    /// The documents that the query finds, at most its limit.
+    pub fn new(query: Query) -> Count {
+        Count { query }
+    }
+}
+
 impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
     type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
 
@@ -56,6 +70,15 @@ impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
     fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
         Box::pin(async move { documents(store.list(query).await?) })
+    }
+}
+
+impl<W: Workspace> Handler<Count> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<usize, RepositoryError>>;
+
+    fn handle(&mut self, Count { query }: Count, _: &mut Context<Self>) -> Self::Result {
+        let store = self.tools.store.clone();
+        Box::pin(async move { Ok(store.count(query).await?) })
     }
 }
 

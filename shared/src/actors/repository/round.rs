@@ -3,6 +3,9 @@
 //! Promise: a command is answered only when everything it decided is durable, and its events are
 //! handed over before it is answered. A round that cannot reach the database keeps its commands, in
 //! their order, until it can; only those with a deadline give up.
+//!
+//! The first try rests on memory (see [`super::memory`] for the rule that makes this safe); what it
+//! cannot settle is tried on what is read.
 
 use std::{
     cell::RefCell,
@@ -13,6 +16,7 @@ use std::{
 };
 
 use actix::Recipient;
+use mongodb::bson::RawDocumentBuf;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
@@ -21,8 +25,10 @@ use tokio::{
 use super::{
     RepositoryError, Workspace,
     command::{Followed, Task},
+    memory::Memory,
     outbox_ledger::OutboxLedger,
     parking::StoppedLanes,
+    profile::WriteProfile,
     workspace::Change,
 };
 use crate::{
@@ -48,7 +54,9 @@ const MAX_CONFLICTS: u32 = 20;
 pub(super) struct Tools {
     pub store: Arc<dyn DocumentStore>,
     pub publisher: Recipient<Publish>,
+    pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub memory: Rc<RefCell<Memory>>,
     pub stopped_lanes: Rc<RefCell<StoppedLanes>>,
     pub environment: Environment,
     pub metrics: Metrics,
@@ -75,9 +83,17 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
     let mut conflicts = 0;
+    let mut grounds = if tools.profile.remembers() {
+        Grounds::Remembered
+    } else {
+        Grounds::Read
+    };
     while !tasks.is_empty() {
-        match attempt(&tools, &mut tasks, &mut aftermath).await {
-            Ok(()) => {
+        let attempted = attempt(&tools, grounds, &mut tasks, &mut aftermath).await;
+        grounds = Grounds::Read;
+        match attempted {
+            Ok(Attempted::Unsettled) => continue,
+            Ok(Attempted::Written) => {
                 conflicts += 1;
                 if conflicts >= MAX_CONFLICTS {
                     let error = || RepositoryError::Unavailable("its documents keep changing".into());
@@ -88,6 +104,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
                 if failures == 0 {
                     log::warn!(target: "RepositoryActor", commands = tasks.len(); "waiting for the database: {error}");
                 }
+                tools.memory.borrow_mut().forget_all();
                 failures += 1;
                 let now = Instant::now();
                 give_up(
@@ -117,14 +134,33 @@ fn give_up<W>(
     }
 }
 
-/// One try. Tasks that are through are taken out; those left met a conflict and are decided again.
+/// On what a try decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grounds {
+    /// On what was written a moment ago, and on what new documents are not there yet.
+    Remembered,
+    /// On what is read for it.
+    Read,
+}
+
+/// What came of a try that reached the database, or did not need to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempted {
+    /// Tasks that are through are taken out; those left met a conflict and are decided again.
+    Written,
+    /// The memory does not settle it. Nothing has happened.
+    Unsettled,
+}
+
+/// One try.
 async fn attempt<W: Workspace>(
     tools: &Tools,
+    grounds: Grounds,
     tasks: &mut Vec<Box<dyn Task<W>>>,
     aftermath: &mut Aftermath,
-) -> Result<(), StoreError> {
+) -> Result<Attempted, StoreError> {
     let mut workspace = W::default();
-    let unreadable = load(tools, tasks, &mut workspace).await?;
+    let Loaded { unreadable, assumed } = load(tools, grounds, tasks, &mut workspace).await?;
     let touches = |task: &dyn Task<W>, keys: &BTreeSet<DocumentKey>| {
         task.documents().iter().any(|key| keys.contains(key))
     };
@@ -141,6 +177,7 @@ async fn attempt<W: Workspace>(
     }
 
     let now = tools.environment.now();
+    let mut unsettled = false;
     for mut task in std::mem::take(tasks) {
         let lane = task.lane();
         if tools.stopped_lanes.borrow().contains(lane) {
@@ -148,6 +185,11 @@ async fn attempt<W: Workspace>(
             continue;
         }
         match task.decide(&mut workspace, now) {
+            // A failure has effects beyond this round, so it has to be certain.
+            Ok(Followed::No) | Err(_) if !assumed.is_empty() => {
+                tasks.push(task);
+                unsettled = true;
+            }
             Ok(followed) => {
                 if followed == Followed::No {
                     tools.stopped_lanes.borrow_mut().stop(lane);
@@ -169,6 +211,11 @@ async fn attempt<W: Workspace>(
             changes.push(change);
         }
     }
+    let written: BTreeSet<_> = changes.iter().map(|change| change.key).collect();
+    let unproved = assumed.difference(&written).next().is_some();
+    if unsettled || unproved && !mutants::is_active(Mutant::TrustMemory) {
+        return Ok(Attempted::Unsettled);
+    }
     if mutants::is_active(Mutant::PublishBeforeCommit) {
         let announced = changes.iter().map(|change| (change.key, change.outbox.clone()));
         HandOver::to(&tools.publisher, announced.collect());
@@ -176,6 +223,9 @@ async fn attempt<W: Workspace>(
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
     changes.retain(|change| !conflicting.contains(&change.key));
+    if !tools.profile.hands_over() {
+        changes.clear();
+    }
 
     let mut through: Vec<_> = tasks
         .extract_if(.., |task| !touches(&**task, &conflicting))
@@ -188,21 +238,51 @@ async fn attempt<W: Workspace>(
             ..handed_over
         });
     }
-    Ok(())
+    Ok(Attempted::Written)
 }
 
-/// Reads every document that the tasks touch, one query for each collection.
+/// What a try rests on, beside the workspace.
+struct Loaded {
+    /// Documents that cannot be read.
+    unreadable: Vec<(DocumentKey, StoreError)>,
+    /// Documents that were not looked for: they are as remembered, or not there, as far as we know.
+    assumed: BTreeSet<DocumentKey>,
+}
+
+/// Gathers every document that the tasks touch; reads with one query for each collection.
 async fn load<W: Workspace>(
     tools: &Tools,
+    grounds: Grounds,
     tasks: &[Box<dyn Task<W>>],
     workspace: &mut W,
-) -> Result<Vec<(DocumentKey, StoreError)>, StoreError> {
-    let mut wanted: BTreeMap<&'static str, BTreeSet<uuid::Uuid>> = BTreeMap::new();
-    for key in tasks.iter().flat_map(|task| task.documents()) {
-        wanted.entry(key.collection).or_default().insert(key.id);
+) -> Result<Loaded, StoreError> {
+    let mut keys: BTreeSet<DocumentKey> = BTreeSet::new();
+    let mut assumed = BTreeSet::new();
+    for task in tasks {
+        keys.extend(task.documents());
+        if grounds == Grounds::Remembered {
+            assumed.extend(task.expects_to_create());
+        }
+    }
+    let mut remembered: BTreeMap<&'static str, Vec<RawDocumentBuf>> = BTreeMap::new();
+    if grounds == Grounds::Remembered {
+        let memory = tools.memory.borrow();
+        for key in &keys {
+            if let Some(document) = memory.recall(key) {
+                remembered
+                    .entry(key.collection)
+                    .or_default()
+                    .push(document.clone());
+                assumed.insert(*key);
+            }
+        }
+    }
+    let mut wanted: BTreeMap<&'static str, Vec<uuid::Uuid>> = BTreeMap::new();
+    for key in keys.difference(&assumed) {
+        wanted.entry(key.collection).or_default().push(key.id);
     }
     let queries = wanted.into_iter().map(|(collection, ids)| async move {
-        let found = tools.store.find(collection, ids.into_iter().collect()).await?;
+        let found = tools.store.find(collection, ids).await?;
         Ok::<_, StoreError>((collection, found))
     });
     let found: BTreeMap<_, _> = futures_util::future::try_join_all(queries)
@@ -213,7 +293,8 @@ async fn load<W: Workspace>(
     let mut unreadable = Vec::new();
     for copies in workspace.collections() {
         let collection = copies.collection();
-        for raw in found.get(collection).into_iter().flatten() {
+        let remembered = remembered.get(collection).into_iter().flatten();
+        for raw in found.get(collection).into_iter().flatten().chain(remembered) {
             if let Err(error) = copies.load(raw, &ledger) {
                 unreadable.push((
                     DocumentKey {
@@ -225,7 +306,7 @@ async fn load<W: Workspace>(
             }
         }
     }
-    Ok(unreadable)
+    Ok(Loaded { unreadable, assumed })
 }
 
 /// Writes documents; those that somebody else has changed meanwhile.
@@ -238,6 +319,7 @@ async fn write<W: Workspace>(
         return Ok(BTreeSet::new());
     }
     let keys: Vec<_> = writes.iter().map(|write| write.key).collect();
+    let to_remember = tools.profile.remembers().then(|| writes.clone());
     // Of the parked records of a key none may be durable without those before it.
     let parked = |key: &DocumentKey| key.collection == ParkedRecord::COLLECTION.name;
     let commit = Commit {
@@ -246,6 +328,13 @@ async fn write<W: Workspace>(
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;
+    let mut memory = tools.memory.borrow_mut();
+    for (write, outcome) in to_remember.into_iter().flatten().zip(&outcomes) {
+        match outcome {
+            Outcome::Applied if !parked(&write.key) => memory.remember(write),
+            Outcome::Applied | Outcome::Conflict => memory.forget(&write.key),
+        }
+    }
     let conflicts = keys
         .into_iter()
         .zip(outcomes)

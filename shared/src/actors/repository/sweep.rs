@@ -1,7 +1,5 @@
 //! Finds events that nobody is publishing: a crash left them, here or in another instance.
 
-use std::time::Duration;
-
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mongodb::bson::RawDocumentBuf;
 
@@ -15,10 +13,6 @@ use crate::{
     mutants::{self, Mutant},
 };
 
-/// How often outboxes are looked for.
-pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(2);
-/// Younger events are left to the process that announced them, which is most likely publishing them.
-const SWEEP_AGE: Duration = Duration::from_secs(2);
 /// Documents that a sweep takes on at a time.
 const SWEEP_LIMIT: usize = 500;
 
@@ -57,8 +51,9 @@ impl<W: Workspace> RepositoryActor<W> {
 
     fn hand_over_left_behind(&mut self, found: Vec<LeftBehind>, ctx: &mut Context<Self>) {
         let now = self.tools.environment.now();
+        let age = self.tools.profile.sweep_age();
         // An event of the future is of a clock that runs ahead, and would stay young for too long.
-        let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < SWEEP_AGE;
+        let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < age;
         let mut documents = Vec::new();
         for (key, version, outbox) in found {
             if self.planner.is_held(&key) || outbox.iter().any(young) {

@@ -159,6 +159,10 @@ impl DocumentStore for EmbeddedStore {
         Box::pin(async move { self.reading(query.collection, |snapshot| snapshot.list(&query))? })
     }
 
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move { self.reading(query.collection, |snapshot| snapshot.count(&query))? })
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         Box::pin(self.commit_until_known(commit))
     }

@@ -49,6 +49,21 @@ impl Snapshot<'_> {
         if query.matching.is_empty() {
             return self.list_all(query);
         }
+        match self.ids(query)? {
+            Ok(ids) => self.find(&ids),
+            Err(unfit) => Ok(Err(unfit)),
+        }
+    }
+
+    /// How many documents a page has, by the index alone where there is one.
+    pub(super) fn count(&self, query: &Query) -> Found<usize> {
+        if query.matching.is_empty() {
+            return Ok(self.list_all(query)?.map(|documents| documents.len()));
+        }
+        Ok(self.ids(query)?.map(|ids| ids.len()))
+    }
+
+    fn ids(&self, query: &Query) -> Found<Vec<Uuid>> {
         let fields: Vec<&str> = query.matching.iter().map(|(field, _)| *field).collect();
         let Some(index) = self
             .collection
@@ -61,8 +76,7 @@ impl Snapshot<'_> {
                 "the collection {name} has no index over {fields:?}"
             ))));
         };
-        let ids = self.merge(index, query)?;
-        self.find(&ids)
+        Ok(Ok(self.merge(index, query)?))
     }
 
     fn list_all(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {

@@ -127,7 +127,10 @@ fn replacement(id: Uuid, version: i64, document: &RawDocument) -> RawDocumentBuf
 pub(super) fn forget_outboxes(collection: &'static str, marks: &[Mark]) -> RawDocumentBuf {
     let mut by_version: BTreeMap<i64, RawArrayBuf> = BTreeMap::new();
     for mark in marks {
-        by_version.entry(mark.version).or_default().push(binary(mark.key.id));
+        by_version
+            .entry(mark.version)
+            .or_default()
+            .push(binary(mark.key.id));
     }
     let mut updates = RawArrayBuf::new();
     for (version, ids) in by_version {

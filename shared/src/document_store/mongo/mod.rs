@@ -243,6 +243,10 @@ impl DocumentStore for MongoStore {
         queries::list(self, query).boxed()
     }
 
+    fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>> {
+        queries::count(self, query).boxed()
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         // One document is all or nothing by itself.
         if commit.atomic && commit.writes.len() > 1 {

@@ -17,7 +17,7 @@ use mongodb::{
         Binary, Bson, Document, RawDocumentBuf, Timestamp, deserialize_from_document, doc,
         spec::BinarySubtype,
     },
-    options::{FindOptions, Hint, ReadConcern},
+    options::{CountOptions, FindOptions, Hint, ReadConcern},
 };
 use uuid::Uuid;
 
@@ -143,6 +143,25 @@ pub(super) async fn list(store: &MongoStore, query: Query) -> Result<Vec<RawDocu
     )
     .await
     .map_err(Fault::of_read)
+}
+
+/// See [`super::super::DocumentStore::count`]. Reads the index only.
+pub(super) async fn count(store: &MongoStore, query: Query) -> Result<usize, StoreError> {
+    let Some((filter, options)) = page(&query) else {
+        return Ok(0);
+    };
+    let within = store.settings.call_timeout;
+    let options = CountOptions::builder()
+        .limit(options.limit.and_then(|limit| u64::try_from(limit).ok()))
+        .hint(options.hint)
+        .max_time(within)
+        .build();
+    let documents = store.database.collection::<RawDocumentBuf>(query.collection);
+    let counted = store.call(within, async move {
+        documents.count_documents(filter).with_options(options).await
+    });
+    let counted = counted.await.map_err(Fault::of_read)?;
+    Ok(usize::try_from(counted).unwrap_or(usize::MAX))
 }
 
 /// See [`super::super::DocumentStore::unpublished`].

@@ -41,7 +41,10 @@ fn states(states: &[i32]) -> (&'static str, Vec<IndexValue>) {
 }
 
 async fn list(store: &dyn DocumentStore, query: Query) -> Vec<u128> {
-    ids(&store.list(query).await.expect("the database is there"))
+    let counted = store.count(query.clone()).await;
+    let found = ids(&store.list(query).await.expect("the database is there"));
+    assert_eq!(counted, Ok(found.len()));
+    found
 }
 
 /// 60 documents: owner 0..3 by turns, state −1, 0, 1 by stretches of 20, ids up to the largest.

@@ -1,0 +1,175 @@
+//! What this process wrote a moment ago, so that the next round over it need not read it.
+//!
+//! An order is written, announced and validated within milliseconds; to read it in between costs a
+//! round trip of each order's latency. Hazard: another instance may have written meanwhile. Hence the
+//! rule that the rounds keep: *what a decision rests on was either read for it, or is written by it
+//! under the guard of its version*. A decision that would break the rule is made again on what is read.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use mongodb::bson::RawDocumentBuf;
+use tokio::time::Instant;
+
+use crate::document_store::{DocumentKey, Mark, Write, without_outbox};
+
+/// Older ones are read: whoever corrects a document by hand is not overruled by what we remember.
+const KEEP: Duration = Duration::from_secs(1);
+/// As many as a busy second writes.
+const MOST: usize = 10_000;
+/// Larger ones are read, so that all together stay below 40 MB.
+const LARGEST: usize = 4 * 1024;
+
+/// The documents that were written last.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    documents: BTreeMap<DocumentKey, Remembered>,
+    /// Each with when it was written, oldest first; one that was written again stands here twice.
+    by_age: VecDeque<(Instant, DocumentKey)>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    document: RawDocumentBuf,
+    version: i64,
+    since: Instant,
+}
+
+impl Memory {
+    /// The document as we wrote it.
+    pub fn recall(&self, key: &DocumentKey) -> Option<&RawDocumentBuf> {
+        let remembered = self.documents.get(key)?;
+        (remembered.since.elapsed() < KEEP).then_some(&remembered.document)
+    }
+
+    /// This was written.
+    pub fn remember(&mut self, write: Write) {
+        let now = Instant::now();
+        self.forget_old(now);
+        if write.document.as_bytes().len() > LARGEST {
+            return self.forget(&write.key);
+        }
+        self.by_age.push_back((now, write.key));
+        let remembered = Remembered {
+            version: write.expected_version.unwrap_or(0) + 1,
+            document: write.document,
+            since: now,
+        };
+        self.documents.insert(write.key, remembered);
+    }
+
+    /// Its outbox was emptied where it stands.
+    pub fn marked(&mut self, mark: &Mark) {
+        if let Some(remembered) = self.documents.get_mut(&mark.key)
+            && remembered.version == mark.version
+        {
+            match without_outbox(&remembered.document) {
+                Ok(document) => remembered.document = document,
+                Err(_) => self.forget(&mark.key),
+            }
+        }
+    }
+
+    /// Somebody else has written it, or may have.
+    pub fn forget(&mut self, key: &DocumentKey) {
+        self.documents.remove(key);
+    }
+
+    /// Nobody knows what was written.
+    pub fn forget_all(&mut self) {
+        self.documents.clear();
+        self.by_age.clear();
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((since, key)) = self.by_age.front()
+            && (now.duration_since(*since) >= KEEP || self.by_age.len() >= MOST)
+        {
+            if self
+                .documents
+                .get(key)
+                .is_some_and(|remembered| remembered.since == *since)
+            {
+                self.documents.remove(key);
+            }
+            self.by_age.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::rawdoc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn key(number: u128) -> DocumentKey {
+        DocumentKey {
+            collection: "orders",
+            id: Uuid::from_u128(number),
+        }
+    }
+
+    fn write(number: u128, expected_version: Option<i64>) -> Write {
+        Write {
+            key: key(number),
+            expected_version,
+            document: rawdoc! { "number": number as i64, "outbox": ["event"] },
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_is_remembered_for_a_while() {
+        let mut memory = Memory::default();
+        memory.remember(write(1, None));
+        assert!(memory.recall(&key(1)).is_some());
+        assert!(memory.recall(&key(2)).is_none());
+        tokio::time::advance(KEEP).await;
+        assert!(memory.recall(&key(1)).is_none());
+        memory.remember(write(2, None));
+        assert_eq!((memory.documents.len(), memory.by_age.len()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_again_stays_as_long_as_if_written_now() {
+        let mut memory = Memory::default();
+        memory.remember(write(1, None));
+        tokio::time::advance(KEEP / 2).await;
+        memory.remember(write(1, Some(1)));
+        tokio::time::advance(KEEP / 2).await;
+        memory.remember(write(2, None));
+        assert!(memory.recall(&key(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_empties_the_outbox_of_the_version_it_is_for() {
+        let mut memory = Memory::default();
+        memory.remember(write(1, Some(4)));
+        memory.marked(&Mark {
+            key: key(1),
+            version: 4,
+        });
+        assert_eq!(memory.recall(&key(1)), Some(&write(1, None).document));
+        memory.marked(&Mark {
+            key: key(1),
+            version: 5,
+        });
+        assert_eq!(memory.recall(&key(1)), Some(&rawdoc! { "number": 1_i64 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_does_not_grow_without_end() {
+        let mut memory = Memory::default();
+        (0..MOST as u128 + 10).for_each(|number| memory.remember(write(number, None)));
+        assert_eq!((memory.documents.len(), memory.by_age.len()), (MOST, MOST));
+        let mut large = write(5, None);
+        large
+            .document
+            .append(mongodb::bson::cstr!("text"), "x".repeat(LARGEST));
+        memory.remember(large);
+        assert!(memory.recall(&key(5)).is_none());
+    }
+}

@@ -1,0 +1,75 @@
+//! How the RepositoryActor writes: as it does, or, as a yardstick, as first versions do.
+
+use std::time::Duration;
+
+/// What is measured against what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WriteProfile {
+    /// Group commit, events handed over from memory, marks in batches.
+    #[default]
+    Grouped,
+    /// A commit for each command (a transaction where it changes several documents), what it needs
+    /// read first, one event at a time, events found by polling the outboxes. Loses nothing either;
+    /// it is there to be measured against.
+    Naive,
+}
+
+impl WriteProfile {
+    /// Rounds at a time. While one waits for the disk the next is already decided; more of the
+    /// grouped ones gain nothing.
+    pub(super) const fn rounds_in_flight(self) -> usize {
+        match self {
+            WriteProfile::Grouped => 2,
+            WriteProfile::Naive => 64,
+        }
+    }
+
+    /// Commands in a round: past a few hundred the database does not get faster by larger ones.
+    pub(super) const fn commands_in_a_round(self) -> usize {
+        match self {
+            WriteProfile::Grouped => 256,
+            WriteProfile::Naive => 1,
+        }
+    }
+
+    /// Whether a round may rest on what was written a moment ago.
+    pub(super) const fn remembers(self) -> bool {
+        matches!(self, WriteProfile::Grouped)
+    }
+
+    /// Whether events are handed over as soon as they are durable, or are left to the sweep.
+    pub(super) const fn hands_over(self) -> bool {
+        matches!(self, WriteProfile::Grouped)
+    }
+
+    /// Whether events are handled one after the other, whatever they are about.
+    pub(super) const fn one_event_at_a_time(self) -> bool {
+        matches!(self, WriteProfile::Naive)
+    }
+
+    /// For so long marks gather. They are in nobody's way; a document that is written anew meanwhile
+    /// needs none. A crash publishes again what was not marked, so not for long.
+    pub(super) const fn mark_after(self) -> Duration {
+        match self {
+            WriteProfile::Grouped => Duration::from_millis(200),
+            WriteProfile::Naive => Duration::ZERO,
+        }
+    }
+
+    /// How often outboxes are looked for.
+    pub(super) const fn sweep_every(self) -> Duration {
+        match self {
+            WriteProfile::Grouped => Duration::from_secs(2),
+            WriteProfile::Naive => Duration::from_millis(100),
+        }
+    }
+
+    /// Younger events are left to the process that announced them, which is most likely publishing
+    /// them.
+    pub(super) const fn sweep_age(self) -> Duration {
+        match self {
+            WriteProfile::Grouped => Duration::from_secs(2),
+            WriteProfile::Naive => Duration::ZERO,
+        }
+    }
+}
