@@ -195,8 +195,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    // Of services in this process, what is wrong; how orders go is told by the run itself.
-    logging::start(LogFormat::Text, log::LevelFilter::Warn);
+    // Engines that come and go are part of a run; RUST_LOG tells more.
+    logging::start(LogFormat::Text, log::LevelFilter::Error);
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop))?;
     let setup = setup(arguments)?;

@@ -23,8 +23,10 @@ use crate::{
     workload::{Extent, Pace, Workload},
 };
 
-/// How often it is looked whether a stage is over.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked whether something has ended that should not have.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether all is final.
+const LOOK_CLOSELY: Duration = Duration::from_millis(5);
 /// After the offering, something has to happen within this time until all is final.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for somebody who wants it to end.
@@ -61,7 +63,7 @@ async fn run(setup: &Setup, system: &mut System, stop: Arc<AtomicBool>) -> anyho
         Some(uri) => Some(Mongo::with_uri_str(uri).await?),
         None => None,
     };
-    let offering = {
+    let mut offering = {
         let (session, load) = (Rc::clone(&session), load.clone());
         tokio::task::spawn_local(async move { offer::offer(session, &load).await })
     };
@@ -78,19 +80,29 @@ async fn run(setup: &Setup, system: &mut System, stop: Arc<AtomicBool>) -> anyho
     ));
     let mut faults = Vec::new();
     let begin = session.now();
-    while !offering.is_finished() {
-        if let (Extent::Time(time), false) = (load.extent, matches!(load.pace, Pace::Ramp { .. }))
-            && session.now() >= begin + time
-        {
+    let end = match load.extent {
+        Extent::Time(time) if !matches!(load.pace, Pace::Ramp { .. }) => begin + time,
+        _ => Duration::MAX,
+    };
+    loop {
+        let left = end.saturating_sub(session.now());
+        if left.is_zero() {
             session.end();
+        }
+        // Once it is over only answers are missing.
+        let look = if left.is_zero() { LOOK } else { left.min(LOOK) };
+        match tokio::time::timeout(look, &mut offering).await {
+            Ok(offered) => {
+                offered??;
+                break;
+            }
+            Err(_not_yet) => {}
         }
         if let Some(lost) = system.lost() {
             faults.push(lost);
             session.end();
         }
-        tokio::time::sleep(LOOK).await;
     }
-    offering.await??;
     drain(&session, system, &mut faults).await;
     let after = Snapshot::take(system, mongo.as_ref()).await?;
     telling.abort();
@@ -164,7 +176,7 @@ async fn drain(session: &Session, system: &mut System, faults: &mut Vec<String>)
             faults.push(lost);
             return;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK_CLOSELY).await;
     }
 }
 

@@ -1,5 +1,6 @@
-//! Orders of the past: final, with their reservations and customers, exactly as the services write
-//! them, and sound together. Their customers are none of those that order during the run.
+//! Orders of the past: final, with their reservations and customers, as the services write them and
+//! sound together. Only their version is that of a first write, which they are. Their customers are
+//! none of those that order during the run.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -46,33 +47,26 @@ pub async fn fill(
         let numbers = from..count.min(from + BATCH);
         let made: Vec<_> = numbers.map(|number| past.order(number)).collect();
         let (made, reserved): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        tokio::try_join!(
-            commit(orders, made.iter().map(|order| (order, 2))),
-            commit(customers, reserved.iter().map(|reservation| (reservation, 1))),
-        )?;
+        tokio::try_join!(commit(orders, &made), commit(customers, &reserved),)?;
     }
     let numbers: Vec<usize> = (0..past.customers.len()).collect();
     for numbers in numbers.chunks(BATCH as usize) {
         let made: Vec<_> = numbers.iter().map(|number| past.customer(*number)).collect();
-        let made = made.iter().map(|(customer, version)| (customer, *version));
-        commit(customers, made).await?;
+        commit(customers, &made).await?;
     }
     Ok(())
 }
 
-async fn commit<'a, D: Document>(
-    store: &dyn DocumentStore,
-    documents: impl Iterator<Item = (&'a D, i64)>,
-) -> anyhow::Result<()> {
+async fn commit<D: Document>(store: &dyn DocumentStore, documents: &[D]) -> anyhow::Result<()> {
     let id = Uuid::now_v7();
-    let write = |(document, version): (&D, i64)| {
+    let write = |document: &D| {
         anyhow::Ok(Write {
             key: key::<D>(document.id()),
             expected_version: None,
-            document: encode(document, version, id, &[])?,
+            document: encode(document, 1, id, &[])?,
         })
     };
-    let writes = documents.map(write).collect::<anyhow::Result<Vec<_>>>()?;
+    let writes = documents.iter().map(write).collect::<anyhow::Result<Vec<_>>>()?;
     let outcomes = store
         .commit(Commit {
             id,
@@ -144,13 +138,13 @@ impl Past {
         (order, reservation)
     }
 
-    /// A customer after all its orders, and its version then.
-    fn customer(&self, number: usize) -> (Customer, i64) {
+    /// A customer after all its orders.
+    fn customer(&self, number: usize) -> Customer {
         let customers = self.customers.len() as u64;
         let one_more = u64::from((number as u64) < self.count % customers);
         let orders = (self.count / customers + one_more).cast_signed();
         let limit = Money::units(CREDIT.cast_signed());
-        let customer = Customer {
+        Customer {
             id: CustomerId(self.customers[number]),
             name: format!("Past customer {number}"),
             credit_limit: limit,
@@ -161,8 +155,7 @@ impl Past {
             updated_at: self
                 .begin
                 .after(APART * u32::try_from(self.count).unwrap_or(u32::MAX)),
-        };
-        (customer, 1 + orders)
+        }
     }
 }
 
