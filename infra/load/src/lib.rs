@@ -12,6 +12,7 @@
 //! - `progress`: telling how it goes
 //! - [`report`]: telling what came of it
 //! - [`floor`]: what the engines alone carry
+//! - [`series`]: runs that belong together: the table, growth, a soak
 //!
 //! # Deliberately absent
 //! No figure without a check: a run in which an order was lost, doubled or wrong is told as such. No
@@ -25,6 +26,7 @@ pub mod workload;
 pub mod arrivals;
 pub mod report;
 pub mod floor;
+pub mod series;
 mod account;
 mod client;
 mod embedded;

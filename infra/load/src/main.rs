@@ -65,6 +65,25 @@ enum Command {
     /// inserts, through the driver and behind a bare HTTP POST. A yardstick: none of it has a guarantee.
     #[command(verbatim_doc_comment)]
     Floor(commands::floor::Arguments),
+    /// Measures the figures P1 to P9, with spread: every run in turn, A B A B, on the same engines
+    ///
+    /// About three minutes for each of the --pairs. The result is in target/load/table/: table.md,
+    /// index.html, table.json with everything.
+    ///
+    /// Exit code: 0 all are reached; 1 some are not, or orders were not right; 2 it could not be run.
+    #[command(verbatim_doc_comment)]
+    Table(commands::series::TableArguments),
+    /// Measures throughput, cost and latency while one thing grows: stored orders, customers, …
+    ///
+    /// Ten minutes. The result is in target/load/growth/: growth.md, index.html.
+    #[command(verbatim_doc_comment)]
+    Growth(commands::series::GrowthArguments),
+    /// Runs half the ceiling for long, and tells whether memory, handles or latency creep
+    ///
+    /// Judged is the growth over the last two thirds. The result is in target/load/soak/.
+    /// Exit code: 0 nothing creeps; 1 something does, or orders were not right; 2 it could not be run.
+    #[command(verbatim_doc_comment)]
+    Soak(commands::series::SoakArguments),
 }
 
 #[derive(Args)]
@@ -187,6 +206,9 @@ fn main() -> ExitCode {
     let done = match Program::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::Floor(arguments) => commands::floor::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Table(arguments) => commands::series::table(&arguments),
+        Command::Growth(arguments) => commands::series::growth(&arguments),
+        Command::Soak(arguments) => commands::series::soak(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("load: {error:#}");

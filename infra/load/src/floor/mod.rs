@@ -34,6 +34,7 @@ use crate::{
 };
 use batch::Worker;
 use records::Records;
+pub(crate) use records::remove_topics;
 
 /// Before it is measured: connections, statistics of the planner, the broker's compiler.
 const WARM_UP: Duration = Duration::from_secs(1);

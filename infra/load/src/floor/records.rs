@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{anyhow, ensure};
+use anyhow::{bail, ensure};
 use futures_util::future::join_all;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    error::RDKafkaErrorCode,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
@@ -139,15 +140,22 @@ impl Records {
 
     /// The topic goes with all that was written to it.
     pub async fn remove_topic(&self) -> anyhow::Result<()> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers);
-        let admin: AdminClient<DefaultClientContext> = config.create()?;
-        let removed = admin.delete_topics(&[&self.topic], &AdminOptions::new()).await?;
-        for topic in removed {
-            topic.map_err(|(topic, error)| anyhow!("{topic} is not removed: {error}"))?;
-        }
-        Ok(())
+        remove_topics(&self.brokers, &[&self.topic]).await
     }
+}
+
+/// Topics that nobody uses any more.
+pub async fn remove_topics(brokers: &str, topics: &[&str]) -> anyhow::Result<()> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
+    for removed in admin.delete_topics(topics, &AdminOptions::new()).await? {
+        match removed {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((topic, error)) => bail!("{topic} is not removed: {error}"),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Records {
