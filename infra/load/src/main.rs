@@ -14,8 +14,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 use load::{
     arrivals::Arrivals,
-    measure,
-    run::Run,
+    measure, report,
     setup::{Attached, Place, Setup},
     workload::{Extent, Pace, Spread, Workload},
 };
@@ -49,8 +48,8 @@ enum Command {
     ///
     /// Needs nothing that runs: it builds the services and starts them, a Kafka and a MongoDB, all on
     /// this machine and all new (the way `cargo run -p engines` does). Every order is followed in the
-    /// log to its one final event. The result is in target/load/<name>/: run.json, histograms of
-    /// latencies (*.hgrm), the logs of the services.
+    /// log to its one final event. The result is in target/load/<name>/: a page (index.html), the
+    /// figures (runs.json), histograms of latencies (*.hgrm), the logs of the services.
     ///
     /// A closed loop (--callers) finds the ceiling; its latencies say nothing, as callers wait with the
     /// system. For latencies set a rate: they count from when a request should have been sent.
@@ -223,14 +222,15 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     stop_on_signal(Arc::clone(&stop))?;
     let setup = setup(arguments)?;
     let run = measure(&setup, stop)?;
-    let file = setup.folder.join("run.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&run)?)
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    print!("{}", told(&run));
-    eprintln!("load: all of it in {}", setup.folder.display());
-    Ok(match run.faults.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    let good = run.faults.is_empty();
+    let runs = [run];
+    let page = report::write(&setup.folder, &runs)?;
+    print!("{}", report::table(&runs));
+    eprintln!("load: more in {}", page.display());
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -338,61 +338,6 @@ fn stop_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
             });
         })?;
     Ok(())
-}
-
-/// The figures that matter most.
-fn told(run: &Run) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    let counts = &run.counts;
-    let _ = writeln!(
-        text,
-        "{}: {:.0} sagas/s over {:.1} s",
-        run.name, run.sagas_per_second, run.measured_seconds
-    );
-    for (name, value) in &run.settings {
-        let _ = writeln!(text, "  {name:<14} {value}");
-    }
-    let _ = writeln!(
-        text,
-        "  orders         {} offered, {} accepted, {} refused, {} failed; {} shipped, {} cancelled; {} records twice",
-        counts.offered,
-        counts.accepted,
-        counts.refused,
-        counts.failed,
-        counts.shipped,
-        counts.cancelled,
-        counts.records_twice
-    );
-    for (name, latency) in [("acknowledged", &run.acknowledged), ("final", &run.completed)] {
-        let _ = writeln!(
-            text,
-            "  {name:<14} p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms",
-            latency.p50, latency.p90, latency.p99, latency.p999, latency.max
-        );
-    }
-    for cost in &run.costs {
-        let _ = writeln!(
-            text,
-            "  {:<14} {:.3} ms CPU a saga ({:.3} user, {:.3} kernel), {} MiB",
-            cost.name,
-            cost.user_ms_per_saga + cost.system_ms_per_saga,
-            cost.user_ms_per_saga,
-            cost.system_ms_per_saga,
-            cost.peak_resident_bytes >> 20
-        );
-    }
-    if let Some(storage) = &run.storage {
-        let _ = writeln!(
-            text,
-            "  storage        {:.3} fsyncs, {:.0} journal bytes, {:.2} documents written a saga",
-            storage.fsyncs_per_saga, storage.journal_bytes_per_saga, storage.documents_written_per_saga
-        );
-    }
-    for fault in &run.faults {
-        let _ = writeln!(text, "  FAULT          {fault}");
-    }
-    text
 }
 
 /// `500ms`, `90s`, `2m`, `1h`.

@@ -25,8 +25,10 @@ use crate::{
 
 /// How late anything that waits notices that all is to end.
 const LOOK: Duration = Duration::from_millis(20);
-/// Before a refused request of a closed loop is sent again.
+/// Before a refused request of a closed loop is sent again; twice as long each time.
 const RETRY: Duration = Duration::from_millis(20);
+/// But no longer than this.
+const LONGEST_RETRY: Duration = Duration::from_millis(160);
 /// How long that goes on.
 const RETRIED_FOR: Duration = Duration::from_secs(30);
 /// How long the services may take to become ready.
@@ -173,6 +175,7 @@ impl Session {
 
     async fn ask_for(&self, body: &str, intended: Duration, persist: bool) -> Answered {
         let mut perhaps_stored = false;
+        let mut pause = RETRY;
         loop {
             let answer = self.some_orders().post(self.path.clone(), body.to_owned()).await;
             match answer {
@@ -185,7 +188,8 @@ impl Session {
                     if !again {
                         return Answered::Refused { perhaps_stored };
                     }
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(pause).await;
+                    pause = LONGEST_RETRY.min(pause * 2);
                 }
                 other => return Answered::Failed(told(other)),
             }
@@ -335,10 +339,12 @@ fn told(answer: anyhow::Result<Answer>) -> String {
     }
 }
 
-/// Of the reasons to refuse, the one after which an order may be stored.
+/// Whether an order that was refused so may be stored all the same: not where the answer has a code
+/// that says no.
 fn is_unknown(answer: &Answer) -> bool {
-    !["overloaded", "database-unavailable"].iter().any(|code| {
-        let body = &answer.body;
-        body.windows(code.len()).any(|part| part == code.as_bytes())
-    })
+    let says = |code: &str| {
+        let mut parts = answer.body.windows(code.len());
+        parts.any(|part| part == code.as_bytes())
+    };
+    !says("overloaded") && !says("database-unavailable")
 }

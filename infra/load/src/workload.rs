@@ -102,7 +102,7 @@ pub const CREDIT: u64 = 100_000_000_000_000;
 /// What an order costs that is to be rejected, in cents.
 const TOO_MUCH: u64 = 900_000_000_000_000 * 100;
 /// The dearest other order, in cents.
-const DEAREST: u64 = 100_00;
+const DEAREST: u64 = 10_000;
 
 /// The orders of a run, one after another, without end.
 pub struct Plan {

@@ -47,7 +47,7 @@ fn run(name: &str, workload: Workload) -> Run {
 fn two_hundred_orders_of_callers_are_followed_to_their_one_end() {
     let run = run("closed", load(Pace::Closed { callers: 8 }));
     let counts = &run.counts;
-    assert_eq!(run.faults, [String::new(); 0]);
+    assert!(run.faults.is_empty(), "{:?}", run.faults);
     assert_eq!((counts.offered, counts.accepted, counts.failed), (200, 200, 0));
     assert_eq!(counts.shipped + counts.cancelled, 200);
     assert!(counts.cancelled > 5, "some are rejected: {counts:?}");
@@ -64,7 +64,7 @@ fn two_hundred_orders_of_an_open_loop_come_at_their_rate() {
         arrivals: Arrivals::Uniform,
     };
     let run = run("open", load(pace));
-    assert_eq!(run.faults, [String::new(); 0]);
+    assert!(run.faults.is_empty(), "{:?}", run.faults);
     assert_eq!(run.counts.accepted, 200);
     assert!(
         (0.9..2.0).contains(&run.measured_seconds),

@@ -38,7 +38,7 @@ fn an_order_that_becomes_final_once_is_right_and_measured() {
     assert!(ledger.read(order.id, Said::Created, 1, SECOND));
     assert!(ledger.read(order.id, Said::Validated, 2, SECOND));
     finished(&mut ledger, &order, End::Shipped, 3);
-    assert_eq!(ledger.faults(), [String::new(); 0]);
+    assert_eq!(fault(&ledger), "");
     assert_eq!(ledger.backlog(), 0);
     assert_eq!((ledger.counts().accepted, ledger.counts().shipped), (1, 1));
     assert_eq!(ledger.finished(), (1, 2 * SECOND));

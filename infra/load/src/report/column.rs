@@ -138,7 +138,9 @@ pub fn size(runs: &[Run]) -> Vec<Column> {
         .into_iter()
         .map(|name| {
             Column::new(MEMORY, name.clone(), move |run| {
-                let cost = run.costs.iter().find(|cost| cost.name == name)?;
+                // A part of a process has no memory of its own.
+                let known = |cost: &&Cost| cost.name == name && cost.peak_resident_bytes > 0;
+                let cost = run.costs.iter().find(known)?;
                 Some(cost.peak_resident_bytes as f64 / 1024.0 / 1024.0)
             })
         })

@@ -1,6 +1,6 @@
 //! What runs have in common is told once; what differs is told with each.
 
-use super::number;
+use super::{group, number};
 use crate::run::Run;
 
 /// Name and value, in the order in which they are told.
@@ -44,6 +44,35 @@ impl Facts {
         }
         facts
     }
+}
+
+/// The values of a fact that differs, each with those who have it: a group where all of its runs do.
+pub fn by_value(runs: &[Run], name: &str, of: fn(&Run) -> Pairs) -> Vec<(String, String)> {
+    let value = |run: &Run| {
+        find(&of(run), name)
+            .cloned()
+            .unwrap_or_else(|| number::NONE.to_owned())
+    };
+    let mut values: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut note = |value: String, who| match values.iter_mut().find(|(known, _)| *known == value) {
+        Some((_, all)) => all.push(who),
+        None => values.push((value, vec![who])),
+    };
+    for group in group::groups(runs) {
+        let first = value(group.runs[0]);
+        if group.runs.iter().all(|run| value(run) == first) {
+            note(first, group.name_or_run());
+        } else {
+            group
+                .runs
+                .iter()
+                .for_each(|run| note(value(run), run.name.as_str()));
+        }
+    }
+    values
+        .into_iter()
+        .map(|(value, who)| (value, who.join(", ")))
+        .collect()
 }
 
 /// The value of a name.
@@ -135,6 +164,23 @@ mod tests {
         assert_eq!(facts.differing, ["profile"]);
         assert!(find(&facts.same, "loop").is_some());
         assert!(find(&facts.same, "profile").is_none());
+    }
+
+    #[test]
+    fn a_value_is_told_with_those_who_have_it() {
+        let mut runs = sample::pairs(2);
+        let told = |runs: &[Run]| by_value(runs, "profile", settings);
+        let pair = |value: &str, who: &str| (value.to_owned(), who.to_owned());
+        assert_eq!(told(&runs), [pair("fast", "fast"), pair("naive", "naive")]);
+        runs[2].settings.retain(|(name, _)| name != "profile");
+        assert_eq!(
+            told(&runs),
+            [
+                pair("fast", "fast-1"),
+                pair(number::NONE, "fast-2"),
+                pair("naive", "naive")
+            ]
+        );
     }
 
     #[test]

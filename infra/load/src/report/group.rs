@@ -84,6 +84,14 @@ impl<'a> Group<'a> {
         Spread::of(self.runs.iter().filter_map(|run| quantity(run)))
     }
 
+    /// Its name, or that of its only run.
+    pub fn name_or_run(&self) -> &'a str {
+        match self.runs[..] {
+            [only] => &only.name,
+            _ => self.name,
+        }
+    }
+
     /// The run in the middle by throughput: the one to draw where only one can be drawn.
     pub fn typical(&self) -> &'a Run {
         let mut runs = self.runs.clone();

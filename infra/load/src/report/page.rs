@@ -109,12 +109,13 @@ pub fn verdict(runs: &[Run]) -> String {
 
 /// What every figure stands on, in sight.
 pub fn durability(runs: &[Run]) -> String {
-    let facts = Facts::of(runs, |run| {
+    let durable: fn(&Run) -> Pairs = |run| {
         facts::settings(run)
             .into_iter()
             .filter(facts::is_durability)
             .collect()
-    });
+    };
+    let facts = Facts::of(runs, durable);
     if facts.same.is_empty() && facts.differing.is_empty() {
         return String::new();
     }
@@ -123,7 +124,13 @@ pub fn durability(runs: &[Run]) -> String {
         let _ = writeln!(told, "<li>{} <b>{}</b></li>", escape(name), escape(value));
     }
     for name in &facts.differing {
-        let _ = writeln!(told, "<li>{} <b>differs: see settings</b></li>", escape(name));
+        for (value, who) in facts::by_value(runs, name, durable) {
+            // Embedded runs have no broker's setting: nothing to tell.
+            if value != number::NONE {
+                let (name, value, who) = (escape(name), escape(&value), escape(&who));
+                let _ = writeln!(told, "<li>{name} <b>{value}</b> ({who})</li>");
+            }
+        }
     }
     told + "</ul>\n"
 }
@@ -294,23 +301,17 @@ pub fn circumstances(runs: &[Run]) -> String {
 
 fn table_of_differing(kind: &str, runs: &[Run], names: &[String], of: fn(&Run) -> Pairs) -> String {
     let mut told = format!(
-        "<section class=\"facts\"><h2>{kind} that differ</h2>\n<div class=\"wide\"><table>\n<thead><tr><th></th>"
+        "<section class=\"facts\"><h2>{kind} that differ</h2>\n<div class=\"wide\"><table>\n<tbody>\n"
     );
     for name in names {
-        let _ = write!(told, "<th>{}</th>", escape(name));
-    }
-    told.push_str("</tr></thead>\n<tbody>\n");
-    for run in runs {
-        let pairs = of(run);
-        let _ = write!(told, "<tr><th>{}</th>", escape(&run.name));
-        for name in names {
-            let _ = write!(
+        for (at, (value, who)) in facts::by_value(runs, name, of).iter().enumerate() {
+            let name = if at == 0 { escape(name) } else { String::new() };
+            let (value, who) = (escape(value), escape(who));
+            let _ = writeln!(
                 told,
-                "<td>{}</td>",
-                escape(facts::find(&pairs, name).map_or(number::NONE, |value| value))
+                "<tr><th>{name}</th><td><b>{value}</b></td><td>{who}</td></tr>"
             );
         }
-        told.push_str("</tr>\n");
     }
     told + "</tbody>\n</table></div></section>\n"
 }

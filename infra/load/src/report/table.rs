@@ -164,22 +164,17 @@ fn ratios(groups: &[Group<'_>]) -> String {
     told
 }
 
+/// A line a value, with the runs that have it.
 fn differing(kind: &str, runs: &[Run], names: &[String], of: fn(&Run) -> facts::Pairs) -> String {
-    let mut titles = vec![("", format!("{kind} that differ"))];
-    titles.extend(names.iter().map(|name| ("", name.clone())));
-    let rows = runs
-        .iter()
-        .map(|run| {
-            let pairs = of(run);
-            let cells = names.iter().map(|name| {
-                facts::find(&pairs, name)
-                    .cloned()
-                    .unwrap_or_else(|| number::NONE.to_owned())
-            });
-            std::iter::once(run.name.clone()).chain(cells).collect()
-        })
-        .collect();
-    format!("\n{}\n", aligned(&titles, &[rows]))
+    let wide = names.iter().map(|name| length(name)).max().unwrap_or(0);
+    let mut told = format!("{kind} that differ\n");
+    for name in names {
+        for (at, (value, who)) in facts::by_value(runs, name, of).into_iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let _ = writeln!(told, "          {name:<wide$}  {value}  ({who})");
+        }
+    }
+    told
 }
 
 fn wrapped(kind: &str, pairs: &[(String, String)]) -> String {

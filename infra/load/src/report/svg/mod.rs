@@ -13,7 +13,7 @@ pub const STYLE: &str = include_str!("plot.css");
 pub type Colour = &'static str;
 
 /// The width of a character relative to the font size: no fonts are measured.
-const CHARACTER: f64 = 0.56;
+const CHARACTER: f64 = 0.6;
 /// The font size of all labels, as in `plot.css`.
 const FONT: f64 = 12.5;
 
