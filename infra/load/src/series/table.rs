@@ -41,7 +41,7 @@ const FEW_STORED: u64 = 1_000;
 const MANY_STORED: u64 = 100_000;
 /// In the naive profile acceptance would run far ahead of completion, and its run would take minutes
 /// to end. So few open orders keep it busy all the same …
-const NAIVE_OPEN: &str = "500";
+const NAIVE_OPEN: &str = "200";
 /// … and so few callers: what is refused is asked again, and that is not to cost it anything.
 const NAIVE_CALLERS: usize = 8;
 /// Open orders of an overloaded system.
