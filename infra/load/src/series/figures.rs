@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stack::Start;
+use super::{
+    judge::{Target, Told, judged},
+    stack::Start,
+};
 use crate::{
     floor::{FloorResult, insert::Inserts},
     report::{Figure, group::Spread, number},
@@ -56,16 +59,6 @@ pub struct Overload {
     /// Orders that may be open.
     pub limit: u64,
 }
-
-/// What was to be reached.
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-/// How a quantity is told.
-type Told = fn(f64) -> String;
 
 /// All figures.
 pub fn figures(cycles: &[Cycle], overload: &Overload) -> Vec<Figure> {
@@ -295,36 +288,6 @@ fn memory(run: &Run) -> f64 {
 fn peak(run: &Run) -> f64 {
     let most = run.costs.iter().map(|cost| cost.peak_resident_bytes).max();
     most.map_or(f64::NAN, |bytes| bytes as f64)
-}
-
-fn judged((id, what): (&str, &str), target: Target, told: Told, values: Vec<f64>, note: String) -> Figure {
-    let spread = Spread::of(values);
-    Figure {
-        id: id.to_owned(),
-        what: what.to_owned(),
-        target: match target {
-            Target::AtLeast(bound) => format!("≥ {}", whole(&told(bound))),
-            Target::AtMost(bound) => format!("≤ {}", whole(&told(bound))),
-        },
-        measured: spread.map_or(number::NONE.to_owned(), |spread| told(spread.median)),
-        spread: spread.and_then(|spread| spread.range(told)).unwrap_or_default(),
-        reached: spread.is_some_and(|spread| match target {
-            Target::AtLeast(bound) => spread.median >= bound,
-            Target::AtMost(bound) => spread.median <= bound,
-        }),
-        note,
-    }
-}
-
-/// A bound without zeros that say nothing: `10×` for `10.0×`.
-fn whole(told: &str) -> String {
-    let end = told.find(|character: char| !"0123456789.,".contains(character));
-    let (number, unit) = told.split_at(end.unwrap_or(told.len()));
-    let number = match number.contains('.') {
-        true => number.trim_end_matches('0').trim_end_matches('.'),
-        false => number,
-    };
-    format!("{number}{unit}")
 }
 
 /// Offered twice of what can be finished: refused, and what was accepted has become final.

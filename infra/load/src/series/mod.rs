@@ -8,12 +8,13 @@
 //! - [`soak()`]: half the ceiling for long: does anything creep?
 //!
 //! Beneath: `bench` runs one load on the shared engines, `stack` starts the embedded default from
-//! nothing, `figures` and `drift` judge, purely.
+//! nothing, `figures`, `judge` and `drift` judge, purely.
 
 mod bench;
 mod drift;
 mod figures;
 mod growth;
+mod judge;
 mod soak;
 mod stack;
 mod table;
