@@ -11,6 +11,8 @@
 //! - `account`, `machine`: what it cost
 //! - `progress`: telling how it goes
 //! - [`report`]: telling what came of it
+//! - [`floor`]: what the engines alone carry
+//! - [`series`]: runs that belong together: the table, growth, a soak
 //!
 //! # Deliberately absent
 //! No figure without a check: a run in which an order was lost, doubled or wrong is told as such. No
@@ -23,6 +25,8 @@ pub mod setup;
 pub mod workload;
 pub mod arrivals;
 pub mod report;
+pub mod floor;
+pub mod series;
 mod account;
 mod client;
 mod embedded;

@@ -1,4 +1,4 @@
-//! The program: `load run`.
+//! The program: `load run`, and the subcommands in `commands`.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +19,8 @@ use load::{
     workload::{Extent, Pace, Spread, Workload},
 };
 use shared::logging::{self, LogFormat};
+
+mod commands;
 
 /// Load on a running system: sagas per second, latency and what they cost, with every order checked
 #[derive(Parser)]
@@ -56,6 +58,31 @@ enum Command {
     /// Exit code: 0 all orders are right; 1 some are not; 2 it could not be run.
     #[command(verbatim_doc_comment)]
     Run(Box<RunArguments>),
+    /// Measures what the engines alone carry: the same writes and records through the bare drivers
+    ///
+    /// Starts a Kafka and a MongoDB of its own. Tells sagas in batches, with what they cost, and single
+    /// inserts, through the driver and behind a bare HTTP POST. A yardstick: none of it has a guarantee.
+    #[command(verbatim_doc_comment)]
+    Floor(commands::floor::Arguments),
+    /// Measures the figures P1 to P9, with spread: every run in turn, A B A B, on the same engines
+    ///
+    /// About three minutes for each of the --pairs. The result is in target/load/table/: table.md,
+    /// index.html, table.json with everything.
+    ///
+    /// Exit code: 0 all are reached; 1 some are not, or orders were not right; 2 it could not be run.
+    #[command(verbatim_doc_comment)]
+    Table(commands::series::TableArguments),
+    /// Measures throughput, cost and latency while one thing grows: stored orders, customers, …
+    ///
+    /// Ten minutes. The result is in target/load/growth/: growth.md, index.html.
+    #[command(verbatim_doc_comment)]
+    Growth(commands::series::GrowthArguments),
+    /// Runs half the ceiling for long, and tells whether memory, handles or latency creep
+    ///
+    /// Judged is the growth over the last two thirds. The result is in target/load/soak/.
+    /// Exit code: 0 nothing creeps; 1 something does, or orders were not right; 2 it could not be run.
+    #[command(verbatim_doc_comment)]
+    Soak(commands::series::SoakArguments),
 }
 
 #[derive(Args)]
@@ -175,8 +202,14 @@ struct RunArguments {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Program::parse().command;
-    run(&arguments).unwrap_or_else(|error| {
+    let done = match Program::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Floor(arguments) => commands::floor::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Table(arguments) => commands::series::table(&arguments),
+        Command::Growth(arguments) => commands::series::growth(&arguments),
+        Command::Soak(arguments) => commands::series::soak(&arguments),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("load: {error:#}");
         ExitCode::from(2)
     })

@@ -7,15 +7,15 @@
 pub mod growth;
 mod column;
 mod facts;
-mod group;
+pub(crate) mod group;
 mod markdown;
-mod number;
+pub(crate) mod number;
 mod page;
 mod plots;
 mod svg;
 mod table;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 use std::{
     fs,

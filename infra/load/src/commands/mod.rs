@@ -1,0 +1,4 @@
+//! The subcommands beside `load run`.
+
+pub mod floor;
+pub mod series;

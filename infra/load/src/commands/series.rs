@@ -1,0 +1,172 @@
+//! `load table`, `load growth`, `load soak`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use load::{
+    report,
+    series::{self, Ground, SoakSettings, TableSettings},
+};
+
+use crate::{absolute, duration, rate, stop_on_signal};
+
+/// Where binaries are and the report goes.
+#[derive(Args)]
+pub struct At {
+    /// Where the result goes [default: target/load/<series>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Where the binaries of the services are [default: built]
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct TableArguments {
+    /// How often everything is measured, in turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pairs: u8,
+    /// How long each run is
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    length: Duration,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Args)]
+pub struct GrowthArguments {
+    /// How long each run is
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    length: Duration,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Args)]
+pub struct SoakArguments {
+    /// How long
+    #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = duration)]
+    length: Duration,
+    /// Orders a second [default: half of what a short closed loop reaches]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Measures P1 to P9, and tells. Fails softly where one of them is not reached.
+pub fn table(arguments: &TableArguments) -> anyhow::Result<ExitCode> {
+    let ground = ground("table", &arguments.at, true)?;
+    let settings = TableSettings {
+        pairs: arguments.pairs.into(),
+        length: arguments.length,
+    };
+    let (figures, page) = series::table(&settings, &ground)?;
+    let runs = report::read(&ground.folder)?;
+    print!("{}", std::fs::read_to_string(page.with_file_name("table.md"))?);
+    eprintln!("load: all of it in {}", page.display());
+    Ok(code(
+        figures.iter().all(|figure| figure.reached) && runs.iter().all(|run| run.faults.is_empty()),
+    ))
+}
+
+/// Measures while things grow, and tells.
+pub fn growth(arguments: &GrowthArguments) -> anyhow::Result<ExitCode> {
+    let ground = ground("growth", &arguments.at, false)?;
+    let page = series::growth(arguments.length, &ground)?;
+    print!("{}", std::fs::read_to_string(page.with_file_name("growth.md"))?);
+    eprintln!("load: all of it in {}", page.display());
+    let runs = report::read(&ground.folder)?;
+    Ok(code(runs.iter().all(|run| run.faults.is_empty())))
+}
+
+/// Measures for long, and tells what creeps.
+pub fn soak(arguments: &SoakArguments) -> anyhow::Result<ExitCode> {
+    let ground = ground("soak", &arguments.at, false)?;
+    let settings = SoakSettings {
+        length: arguments.length,
+        rate: arguments.rate,
+    };
+    let (run, verdict, page) = series::soak(&settings, &ground)?;
+    print!(
+        "{}\n{}",
+        report::table(std::slice::from_ref(&run)),
+        verdict.told()
+    );
+    eprintln!("load: all of it in {}", page.display());
+    Ok(code(verdict.is_flat() && run.faults.is_empty()))
+}
+
+fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn ground(series: &str, at: &At, needs_stack: bool) -> anyhow::Result<Ground> {
+    let stop = std::sync::Arc::default();
+    stop_on_signal(std::sync::Arc::clone(&stop))?;
+    let binaries = match &at.binaries {
+        Some(binaries) => absolute(binaries)?,
+        None => {
+            let release = fleet::release_binaries("load")?;
+            if needs_stack {
+                build_stack(&release)?;
+            }
+            release
+        }
+    };
+    if needs_stack {
+        let stack = binaries.join("stack");
+        ensure!(
+            stack.exists(),
+            "{} is missing: cargo build --release",
+            stack.display()
+        );
+    }
+    let folder = match &at.out {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            folder.clone()
+        }
+        None => fleet::fresh_folder(&fleet::release_folder()?, "load", series)?,
+    };
+    Ok(Ground {
+        binaries,
+        folder: absolute(&folder)?,
+        stop,
+    })
+}
+
+/// Where cargo is at hand; it is built with what `load` is, so nothing is compiled twice.
+fn build_stack(release: &Path) -> anyhow::Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        return Ok(());
+    };
+    let built = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "-p",
+            "orders",
+            "-p",
+            "customers",
+            "-p",
+            "load",
+            "-p",
+            "stack",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", release.parent().context("the target folder")?)
+        .status()?;
+    ensure!(built.success(), "the embedded default cannot be built");
+    Ok(())
+}
