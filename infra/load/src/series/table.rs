@@ -120,7 +120,12 @@ impl Table<'_> {
         let name = |what: &str| format!("{what}-{number}");
         let ceiling = ceiling(self.length);
         let fast = self.run(&name("fast"), &[], ceiling.clone())?;
-        let naive = [("WRITE_PROFILE", "naive"), ("MAX_OPEN_ORDERS", NAIVE_OPEN)];
+        let naive = [
+            ("WRITE_PROFILE", "naive"),
+            // librdkafka's own.
+            ("KAFKA_OPTIONS", "linger.ms=5"),
+            ("MAX_OPEN_ORDERS", NAIVE_OPEN),
+        ];
         let few = Workload {
             pace: Pace::Closed {
                 callers: NAIVE_CALLERS,
