@@ -122,9 +122,9 @@ impl Table<'_> {
         let fast = self.run(&name("fast"), &[], ceiling.clone())?;
         let naive = [
             ("WRITE_PROFILE", "naive"),
-            ("MAX_OPEN_ORDERS", NAIVE_OPEN),
-            // What librdkafka does by itself.
+            // librdkafka's own.
             ("KAFKA_OPTIONS", "linger.ms=5"),
+            ("MAX_OPEN_ORDERS", NAIVE_OPEN),
         ];
         let few = Workload {
             pace: Pace::Closed {
