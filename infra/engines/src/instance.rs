@@ -36,6 +36,17 @@ pub(crate) struct Proxied {
     pub(crate) advertised: u16,
 }
 
+/// How an engine shall be started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// Where; 0 for a free port.
+    pub(crate) port: u16,
+    /// The port of a proxy before it.
+    pub(crate) proxy: Option<u16>,
+    /// Fast later rather than quick to start.
+    pub(crate) for_long: bool,
+}
+
 /// One engine that was started.
 pub(crate) struct Instance {
     pub(crate) engine: Engine,
@@ -60,18 +71,18 @@ enum Running {
 }
 
 impl Instance {
-    /// Starts it and waits until it is ready. The second of the ports is that of a proxy before it.
+    /// Starts it and waits until it is ready.
     pub(crate) fn start(
         engine: Engine,
-        (wanted_port, proxy): (u16, Option<u16>),
+        wish: Wish,
         means: Means,
         place: &Place,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
         let mut attempt = 1;
         loop {
-            match Self::attempt(engine, (wanted_port, proxy), means, place, watchdog) {
-                Err(error) if wanted_port == 0 && attempt < ATTEMPTS && error.is_port_taken() => attempt += 1,
+            match Self::attempt(engine, wish, means, place, watchdog) {
+                Err(error) if wish.port == 0 && attempt < ATTEMPTS && error.is_port_taken() => attempt += 1,
                 outcome => return outcome,
             }
         }
@@ -79,13 +90,13 @@ impl Instance {
 
     fn attempt(
         engine: Engine,
-        (wanted_port, proxy): (u16, Option<u16>),
+        wish: Wish,
         means: Means,
         place: &Place,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
-        let port = ports::choose(engine, wanted_port)?;
-        let proxied = match proxy {
+        let port = ports::choose(engine, wish.port)?;
+        let proxied = match wish.proxy {
             Some(advertised) => Some(Proxied {
                 port: ports::choose_other(engine, port)?,
                 advertised,
@@ -100,7 +111,7 @@ impl Instance {
             },
             Means::Process => {
                 let launch = match engine {
-                    Engine::Kafka => kafka::prepare(port, proxied, place, watchdog)?,
+                    Engine::Kafka => kafka::prepare(port, (proxied, wish.for_long), place, watchdog)?,
                     Engine::Mongo => mongo::prepare(port, place, watchdog)?,
                 };
                 let process = Some(spawn(engine, &launch, &log, watchdog)?);

@@ -45,14 +45,14 @@ const POM: &str = r#"<project>
 /// Sixteen bytes in base64, as Kafka wants them. One cluster on a loopback address needs no other.
 const CLUSTER_ID: &str = "ZW5naW5lcy1vZi10ZXN0cw";
 
-/// Quick to start and small, rather than fast for hours.
-const JAVA_OPTIONS: [&str; 5] = [
+const JAVA_OPTIONS: [&str; 4] = [
     "-Xms256m",
     "-Xmx512m",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 ];
+/// Quick to start, rather than fast later.
+const SHORT_LIVED: &str = "-XX:TieredStopAtLevel=1";
 
 pub(crate) fn is_cached() -> bool {
     download::path(CACHED).is_dir()
@@ -61,7 +61,7 @@ pub(crate) fn is_cached() -> bool {
 /// Fetches, configures and formats what is needed; the result runs the broker.
 pub(crate) fn prepare(
     port: u16,
-    proxied: Option<Proxied>,
+    (proxied, for_long): (Option<Proxied>, bool),
     place: &Place,
     watchdog: &Arc<Watchdog>,
 ) -> Result<Launch, StartError> {
@@ -77,7 +77,7 @@ pub(crate) fn prepare(
     let configuration = configuration(port, proxied, controller, &home.join("data"));
     fs::write(&properties, configuration).map_err(doing("write", &properties))?;
     format(&libs, &home, &properties, place, watchdog)?;
-    Ok(java(&libs).arg("kafka.Kafka").arg(properties))
+    Ok(java(&libs, for_long).arg("kafka.Kafka").arg(properties))
 }
 
 fn fetch(folder: &Path, log: &Path, watchdog: &Arc<Watchdog>) -> Result<(), StartError> {
@@ -107,7 +107,7 @@ fn format(
         return Ok(());
     }
     place::remove(&home.join("data"))?;
-    java(libs)
+    java(libs, false)
         .args([
             "kafka.tools.StorageTool",
             "format",
@@ -121,9 +121,10 @@ fn format(
     fs::write(&mark, CLUSTER_ID).map_err(doing("write", &mark))
 }
 
-fn java(libs: &Path) -> Launch {
+fn java(libs: &Path, for_long: bool) -> Launch {
     Launch::new("java")
         .args(JAVA_OPTIONS)
+        .args((!for_long).then_some(SHORT_LIVED))
         .arg("-cp")
         .arg(libs.join("*"))
 }

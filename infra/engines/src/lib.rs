@@ -43,7 +43,7 @@ use std::thread;
 pub use error::{MissingTool, StartError};
 pub use for_tests::{Shared, for_tests, started_for_tests};
 
-use instance::{Instance, Means};
+use instance::{Instance, Means, Wish};
 use place::Place;
 use watchdog::Watchdog;
 
@@ -120,6 +120,9 @@ pub struct EngineSettings {
     /// told the proxy's address as the broker's, or they would go round it; all others are told the
     /// broker's own. See [`Engines::kafka_behind_proxy`].
     pub kafka_proxy: Option<u16>,
+    /// For runs of minutes, in which the broker shall cost what it costs in use: its code is compiled
+    /// in full, which takes its time first. Otherwise it starts quickly and stays a little slower.
+    pub for_long: bool,
 }
 
 impl Default for EngineSettings {
@@ -132,6 +135,7 @@ impl Default for EngineSettings {
             throw_away: false,
             only: None,
             kafka_proxy: None,
+            for_long: false,
         }
     }
 }
@@ -164,8 +168,12 @@ pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
     let begin = |engine: Engine, port| {
         let means: Means = means[engine as usize];
         let (place, watchdog) = (&place, &watchdog);
-        let proxy = settings.kafka_proxy.filter(|_| engine == Engine::Kafka);
-        move || Instance::start(engine, (port, proxy), means, place, watchdog)
+        let wish = Wish {
+            port,
+            proxy: settings.kafka_proxy.filter(|_| engine == Engine::Kafka),
+            for_long: settings.for_long,
+        };
+        move || Instance::start(engine, wish, means, place, watchdog)
     };
     let (kafka, mongo) = thread::scope(|scope| {
         let kafka = wanted[0].map(|engine| scope.spawn(begin(engine, settings.kafka_port)));

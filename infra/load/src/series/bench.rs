@@ -50,6 +50,7 @@ impl Bench {
             name: format!("load-{name}"),
             fresh: true,
             throw_away: true,
+            for_long: true,
             ..EngineSettings::default()
         })?;
         Ok(Bench {

@@ -89,6 +89,8 @@ pub struct RepositoryActor<W: Workspace> {
     prepared: bool,
     planner: RoundPlanner<Box<dyn Task<W>>>,
     rounds: usize,
+    /// Rounds are started once what has arrived is taken in.
+    rounds_due: bool,
     marks: Vec<Mark>,
     /// They are being set.
     marking: bool,
@@ -137,6 +139,10 @@ struct RoundDied;
 
 #[derive(Message)]
 #[rtype(result = "()")]
+struct StartRounds;
+
+#[derive(Message)]
+#[rtype(result = "()")]
 struct Arrived {
     hand_over: HandOver,
     /// Those that the log refused; `None` where nobody knows what became of them.
@@ -171,6 +177,7 @@ impl<W: Workspace> RepositoryActor<W> {
             prepared: false,
             planner: RoundPlanner::default(),
             rounds: 0,
+            rounds_due: false,
             marks: Vec::new(),
             marking: false,
             marks_due: false,
@@ -213,7 +220,10 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
         }
-        self.start_rounds(ctx);
+        // Behind what has arrived with it: commands come in handfuls, as records and requests do.
+        if !std::mem::replace(&mut self.rounds_due, true) {
+            ctx.notify(StartRounds);
+        }
         Box::pin(async move { answer.await.unwrap_or(Err(RepositoryError::Stopping)) })
     }
 }
@@ -227,6 +237,15 @@ impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
         self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<StartRounds> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, _: StartRounds, ctx: &mut Context<Self>) {
+        self.rounds_due = false;
+        self.start_rounds(ctx);
     }
 }
 
@@ -289,7 +308,10 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
         let profile = self.tools.profile;
-        while self.prepared && self.rounds < profile.rounds_in_flight() {
+        while self.prepared
+            && self.rounds < profile.rounds_in_flight()
+            && (self.rounds == 0 || self.planner.len() >= profile.further_round_from())
+        {
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
