@@ -8,9 +8,8 @@ pub enum WriteProfile {
     /// Group commit, events handed over from memory, marks in batches.
     #[default]
     Grouped,
-    /// A commit for each command (a transaction where it changes several documents), what it needs
-    /// read first, one event at a time, events found by polling the outboxes. Loses nothing either;
-    /// it is there to be measured against.
+    /// A transaction for each command, what it needs read first, one event at a time, events found by
+    /// polling the outboxes. Loses nothing either; it is there to be measured against.
     Naive,
 }
 
@@ -40,6 +39,11 @@ impl WriteProfile {
             WriteProfile::Grouped => 256,
             WriteProfile::Naive => 1,
         }
+    }
+
+    /// Whether even one document is written in a transaction.
+    pub(super) const fn always_atomic(self) -> bool {
+        matches!(self, WriteProfile::Naive)
     }
 
     /// Whether a round may rest on what was written a moment ago.

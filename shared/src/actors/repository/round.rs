@@ -324,7 +324,8 @@ async fn write<W: Workspace>(
     let parked = |key: &DocumentKey| key.collection == ParkedRecord::COLLECTION.name;
     let commit = Commit {
         id: commit_id,
-        atomic: W::ATOMIC || keys.iter().any(parked),
+        // One document is all or nothing by itself.
+        atomic: tools.profile.always_atomic() || keys.len() > 1 && (W::ATOMIC || keys.iter().any(parked)),
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;

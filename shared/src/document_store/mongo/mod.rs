@@ -248,8 +248,7 @@ impl DocumentStore for MongoStore {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        // One document is all or nothing by itself.
-        if commit.atomic && commit.writes.len() > 1 {
+        if commit.atomic {
             transaction::commit(self, commit).boxed()
         } else {
             commit::commit(self, commit).boxed()
