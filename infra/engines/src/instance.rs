@@ -251,18 +251,18 @@ impl Instance {
     }
 
     pub(crate) fn pause(&mut self) {
-        self.signal(Signal::STOP, "pause");
+        self.act(Process::pause, "pause");
     }
 
     pub(crate) fn resume(&mut self) {
-        self.signal(Signal::CONT, "unpause");
+        self.act(|process| process.signal(Signal::CONT), "unpause");
     }
 
-    fn signal(&mut self, signal: Signal, verb: &str) {
+    fn act(&self, on_process: impl Fn(&Process), verb: &str) {
         match &self.running {
             Running::Process { process, .. } => {
                 if let Some(process) = process {
-                    process.signal(signal);
+                    on_process(process);
                 }
             }
             Running::Container { container, .. } => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::{LogTail, StartError};
 use crate::watchdog::Watchdog;
@@ -150,6 +150,16 @@ impl Process {
         if self.ended.is_none() {
             // Fails only if the group is gone, which is seen by `ended`.
             let _ = kill_process_group(self.group, signal);
+        }
+    }
+
+    /// SIGSTOP, and waits until it is obeyed: a process of many threads may answer a moment longer.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let begin = Instant::now();
+        while matches!(waitid(WaitId::Pid(self.group), stopped), Ok(None)) && begin.elapsed() < GRACE {
+            thread::sleep(POLL);
         }
     }
 

@@ -137,9 +137,14 @@ impl Ledger {
         self.second.clear();
     }
 
+    /// Whether an order counts that is to be sent at this time.
+    pub fn is_measured(&self, intended: Duration) -> bool {
+        self.from.is_some_and(|from| intended >= from)
+    }
+
     /// An order is sent, or should be.
     pub fn sent(&mut self, order: &Planned, intended: Duration) {
-        let measured = self.from.is_some_and(|from| intended >= from);
+        let measured = self.is_measured(intended);
         if measured {
             self.counts.offered += 1;
         }

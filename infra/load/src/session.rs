@@ -55,7 +55,6 @@ pub struct Session {
     plan: RefCell<Plan>,
     next: Cell<usize>,
     path: Uri,
-    measuring: Cell<bool>,
     /// Measured orders that are still to be offered, where that is what ends the run.
     left: Cell<Option<u64>>,
     over: Cell<bool>,
@@ -87,7 +86,6 @@ impl Session {
             plan: RefCell::new(Plan::new(load)),
             next: Cell::new(0),
             path: Uri::from_static("/api/orders"),
-            measuring: Cell::new(false),
             left: Cell::new(match load.extent {
                 Extent::Orders(count) => Some(count),
                 Extent::Time(_) => None,
@@ -107,7 +105,6 @@ impl Session {
 
     /// From now on is measured.
     pub fn measure(&self) {
-        self.measuring.set(true);
         self.ledger.borrow_mut().measure_from(self.now());
     }
 
@@ -126,12 +123,13 @@ impl Session {
         self.over.get() || self.is_stopped()
     }
 
-    /// The next order, unless there are to be no more.
-    pub fn take(&self) -> Option<Planned> {
+    /// The next order, to be sent at that time, unless there are to be no more.
+    pub fn take(&self, intended: Duration) -> Option<Planned> {
         if self.is_over() {
             return None;
         }
-        if let Some(left) = self.left.get().filter(|_| self.measuring.get()) {
+        let measured = self.ledger.borrow().is_measured(intended);
+        if let Some(left) = self.left.get().filter(|_| measured) {
             if left == 0 {
                 self.end();
                 return None;

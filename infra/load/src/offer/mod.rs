@@ -36,8 +36,10 @@ async fn closed(session: Rc<Session>, callers: usize) -> anyhow::Result<()> {
     for _ in 0..callers {
         let session = Rc::clone(&session);
         calling.spawn_local(async move {
-            while let Some(order) = session.take() {
-                session.order(order, session.now(), true).await;
+            loop {
+                let now = session.now();
+                let Some(order) = session.take(now) else { break };
+                session.order(order, now, true).await;
             }
         });
     }

@@ -25,7 +25,9 @@ pub async fn offer(session: Rc<Session>, arrivals: Arrivals, seed: u64) -> anyho
         let intended = begin + schedule.next_start(session.rate.get());
         // A pause between slow arrivals is no reason to notice the end late.
         while !session.is_over() && alarm.wait(intended.saturating_sub(session.now())).await? {}
-        let Some(order) = session.take() else { break };
+        let Some(order) = session.take(intended) else {
+            break;
+        };
         if under_way.len() >= UNDER_WAY {
             late += 1;
             under_way.join_next().await;

@@ -28,6 +28,8 @@ pub(super) struct Memory {
     documents: BTreeMap<DocumentKey, Remembered>,
     /// Each with when it was written, oldest first; one that was written again stands here twice.
     by_age: VecDeque<(Instant, DocumentKey)>,
+    /// The database has failed and not answered since.
+    in_doubt: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,18 @@ impl Memory {
     pub fn forget_all(&mut self) {
         self.documents.clear();
         self.by_age.clear();
+        self.in_doubt = true;
+    }
+
+    /// Whether a round may rest on it. Not while the database fails: a read that fails tells for sure
+    /// that nothing was stored, a write that fails often does not.
+    pub fn is_sound(&self) -> bool {
+        !self.in_doubt
+    }
+
+    /// The database has written something.
+    pub fn answered(&mut self) {
+        self.in_doubt = false;
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -158,6 +172,17 @@ mod tests {
             version: 5,
         });
         assert_eq!(memory.recall(&key(1)), Some(&rawdoc! { "number": 1_i64 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_rests_on_it_while_the_database_fails() {
+        let mut memory = Memory::default();
+        memory.remember(write(1, None));
+        assert!(memory.is_sound());
+        memory.forget_all();
+        assert!(!memory.is_sound() && memory.recall(&key(1)).is_none());
+        memory.answered();
+        assert!(memory.is_sound());
     }
 
     #[tokio::test(start_paused = true)]

@@ -83,7 +83,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
     let mut conflicts = 0;
-    let mut grounds = if tools.profile.remembers() {
+    let mut grounds = if tools.profile.remembers() && tools.memory.borrow().is_sound() {
         Grounds::Remembered
     } else {
         Grounds::Read
@@ -330,6 +330,7 @@ async fn write<W: Workspace>(
     };
     let outcomes = tools.store.commit(commit).await?;
     let mut memory = tools.memory.borrow_mut();
+    memory.answered();
     for (write, outcome) in to_remember.into_iter().flatten().zip(&outcomes) {
         match outcome {
             Outcome::Applied if !parked(&write.key) => memory.remember(write),
