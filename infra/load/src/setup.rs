@@ -158,7 +158,6 @@ fn on_engines(
         name: format!("load-{}", setup.name),
         fresh: true,
         throw_away: !keep,
-        for_long: true,
         ..EngineSettings::default()
     })?;
     let mut accounts: Vec<Account> = Vec::new();

@@ -35,7 +35,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         name: "load-floor".to_owned(),
         fresh: true,
         throw_away: true,
-        for_long: true,
         ..EngineSettings::default()
     })?;
     let at = at(&engines);

@@ -308,10 +308,7 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
         let profile = self.tools.profile;
-        while self.prepared
-            && self.rounds < profile.rounds_in_flight()
-            && (self.rounds == 0 || self.planner.len() >= profile.further_round_from())
-        {
+        while self.prepared && self.rounds < profile.rounds_in_flight() {
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
