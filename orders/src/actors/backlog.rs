@@ -39,6 +39,32 @@ struct Known {
     counted: AtomicUsize,
     /// Accepted here since that count was begun.
     since: AtomicUsize,
+    /// Asked for here and not decided.
+    asked: AtomicUsize,
+}
+
+/// The place of an order that is asked for; free again when dropped, unless the order was accepted.
+#[derive(Debug)]
+pub struct Place(Arc<Known>);
+
+impl Place {
+    /// There is an order more.
+    pub fn keep(self) {
+        self.0.since.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Known {
+    fn open(&self) -> usize {
+        let in_database = self.counted.load(Relaxed) + self.since.load(Relaxed);
+        in_database + self.asked.load(Relaxed)
+    }
 }
 
 impl Backlog {
@@ -48,21 +74,15 @@ impl Backlog {
             most,
             counted: AtomicUsize::new(0),
             since: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
         }))
     }
 
-    /// Whether another order may be taken.
-    pub fn is_full(&self) -> bool {
-        self.0.counted.load(Relaxed) + self.0.since.load(Relaxed) >= self.0.most
-    }
-
-    /// An order was accepted.
-    pub fn grow(&self) {
-        self.0.since.fetch_add(1, Relaxed);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.counted.load(Relaxed) == 0 && self.0.since.load(Relaxed) == 0
+    /// A place for another order, if one may be taken.
+    pub fn enter(&self) -> Option<Place> {
+        self.0.asked.fetch_add(1, Relaxed);
+        let place = Place(self.0.clone());
+        (self.0.open() <= self.0.most).then_some(place)
     }
 }
 
@@ -96,7 +116,7 @@ impl BacklogActor {
     }
 
     fn count(&mut self, ctx: &mut Context<Self>) {
-        let idle = self.counted_once && self.backlog.is_empty();
+        let idle = self.counted_once && self.backlog.0.open() == 0;
         if idle || std::mem::replace(&mut self.counting, true) {
             return;
         }
@@ -134,5 +154,23 @@ impl Actor for BacklogActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(COUNT_EVERY, Self::count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_and_what_is_accepted_take_a_place() {
+        let backlog = Backlog::new(2);
+        let (one, two) = (backlog.enter().unwrap(), backlog.enter().unwrap());
+        assert!(backlog.enter().is_none());
+        drop(one);
+        two.keep();
+        let three = backlog.enter().unwrap();
+        assert!(backlog.enter().is_none());
+        drop(three);
+        assert_eq!(backlog.0.open(), 1);
     }
 }

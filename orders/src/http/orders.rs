@@ -86,9 +86,8 @@ async fn new_order(
         },
         context,
     };
-    if api.actors.backlog.is_full() {
-        return Err(Problem::overloaded().about(id));
-    }
+    let place = api.actors.backlog.enter();
+    let place = place.ok_or_else(|| Problem::overloaded().about(id))?;
     match api
         .admission
         .execute(&api.actors.create, command)
@@ -96,7 +95,7 @@ async fn new_order(
         .map_err(|problem| problem.about(id))?
     {
         Creation::Created(order) => {
-            api.actors.backlog.grow();
+            place.keep();
             Ok((order, wait))
         }
         Creation::Repeated(order) => Ok((order, wait)),
