@@ -211,33 +211,31 @@ pub fn release_folder() -> anyhow::Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// The same, after building those of the services, where cargo is at hand. `caller` is the crate
+/// Builds the release binaries of these packages, where cargo is at hand. Together with the crate that
+/// asks, so that what all depend on is built once, with the features of all.
+pub fn build_release(packages: &[&str]) -> anyhow::Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        return Ok(());
+    };
+    let release = release_folder()?;
+    eprintln!("building {} …", packages.join(", "));
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet"])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", release.parent().context("the target folder")?)
+        .status()?;
+    if !built.success() {
+        bail!("{} cannot be built", packages.join(", "));
+    }
+    Ok(())
+}
+
+/// Where the release binaries of the services are, built where cargo is at hand. `caller` is the crate
 /// that asks.
 pub fn release_binaries(caller: &str) -> anyhow::Result<PathBuf> {
     let release = release_folder()?;
-    let target = release.parent().context("the target folder")?;
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        eprintln!("{caller}: building the services …");
-        // With the caller, so that what both depend on is built once, with the features of all.
-        let built = Command::new(cargo)
-            .args([
-                "build",
-                "--release",
-                "--quiet",
-                "-p",
-                "orders",
-                "-p",
-                "customers",
-                "-p",
-                caller,
-            ])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("CARGO_TARGET_DIR", target)
-            .status()?;
-        if !built.success() {
-            bail!("the services cannot be built");
-        }
-    }
+    build_release(&["orders", "customers", caller])?;
     for service in Service::ALL {
         if !release.join(service.name()).exists() {
             bail!(

@@ -1,10 +1,6 @@
 //! `load table`, `load growth`, `load soak`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, ExitCode},
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -118,7 +114,7 @@ fn ground(series: &str, at: &At, needs_stack: bool) -> anyhow::Result<Ground> {
         None => {
             let release = fleet::release_binaries("load")?;
             if needs_stack {
-                build_stack(&release)?;
+                fleet::build_release(&["orders", "customers", "load", "stack"])?;
             }
             release
         }
@@ -143,30 +139,4 @@ fn ground(series: &str, at: &At, needs_stack: bool) -> anyhow::Result<Ground> {
         folder: absolute(&folder)?,
         stop,
     })
-}
-
-/// Where cargo is at hand; it is built with what `load` is, so nothing is compiled twice.
-fn build_stack(release: &Path) -> anyhow::Result<()> {
-    let Some(cargo) = std::env::var_os("CARGO") else {
-        return Ok(());
-    };
-    let built = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "-p",
-            "orders",
-            "-p",
-            "customers",
-            "-p",
-            "load",
-            "-p",
-            "stack",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", release.parent().context("the target folder")?)
-        .status()?;
-    ensure!(built.success(), "the embedded default cannot be built");
-    Ok(())
 }
