@@ -1,8 +1,8 @@
 //! Reading documents, and forgetting events that are published.
 //!
 //! Everything read here is on the majority: it cannot be rolled back, so decisions may rest on it.
-//! Marks are the one exception to durable writes (`w: 1`): a lost one republishes an event under
-//! the same id, which is harmless.
+//! Marks are the one exception to majority writes (`w: 1`, journaled): a lost one republishes an event
+//! under the same id, which is harmless.
 
 use std::{
     collections::BTreeMap,
