@@ -203,6 +203,39 @@ fn commands_on_one_document_are_decided_in_their_order_in_one_round() {
 }
 
 #[test]
+fn few_commands_wait_for_the_round_in_flight_and_64_have_one_of_their_own() {
+    run(async {
+        let mut bench = bench().await;
+        // Until it works again, no round ends.
+        bench.store.switch(Mode::Silent);
+        let mut answers = Vec::new();
+        // No more at a time than a mailbox takes at once.
+        for together in [1, 1, 15, 15, 15, 15, 2, 1, 2] {
+            let commands = (0..together).map(|_| Add(CustomerId(Uuid::new_v4()), 1));
+            answers.extend(commands.map(|command| execute(&bench, command)));
+            eventually(DEADLINE, "they are queued", async || {
+                bench
+                    .repository
+                    .send(Find::<Account>::new([CustomerId(Uuid::nil())]))
+                    .await
+                    .is_ok()
+            })
+            .await;
+        }
+        bench.store.switch(Mode::Works);
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().unwrap(), Ok(vec![1]));
+        }
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            rounds.push(bench.published.recv().await.unwrap().events.len());
+        }
+        rounds.sort_unstable();
+        assert_eq!(rounds, [1, 2, 64], "the first, the last, and all between");
+    });
+}
+
+#[test]
 fn a_rule_that_panics_fails_only_its_command() {
     run(async {
         let bench = bench().await;

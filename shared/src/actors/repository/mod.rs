@@ -11,9 +11,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
 };
 
 mod command;
+mod marks;
 mod memory;
 mod outbox_ledger;
 mod parking;
@@ -308,7 +307,10 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
         let profile = self.tools.profile;
-        while self.prepared && self.rounds < profile.rounds_in_flight() {
+        while self.prepared
+            && self.rounds < profile.rounds_in_flight()
+            && (self.rounds == 0 || self.planner.len() >= profile.further_round_from())
+        {
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
@@ -360,52 +362,6 @@ impl<W: Workspace> RepositoryActor<W> {
         }
         self.marks.extend(aftermath.marks);
         self.mark_soon(ctx);
-    }
-
-    /// Marks what is known to be published, once enough has gathered; when draining, now.
-    fn mark_soon(&mut self, ctx: &mut Context<Self>) {
-        if !self.draining.is_empty() {
-            self.set_marks(ctx);
-        } else if !self.marks.is_empty() && !std::mem::replace(&mut self.marks_due, true) {
-            ctx.run_later(self.tools.profile.mark_after(), |actor, ctx| {
-                actor.marks_due = false;
-                actor.set_marks(ctx);
-            });
-        }
-    }
-
-    fn set_marks(&mut self, ctx: &mut Context<Self>) {
-        if self.marking {
-            return;
-        }
-        let mut marks = std::mem::take(&mut self.marks);
-        // What was written anew has left out what was published, and is marked as what it is now.
-        marks.retain(|mark| self.tools.ledger.borrow().is_current(mark));
-        if marks.is_empty() {
-            return;
-        }
-        self.marking = true;
-        let store = self.tools.store.clone();
-        let set = async move {
-            if let Err(error) = store.mark_published(marks.clone()).await {
-                // The sweep finds the documents and publishes their events again.
-                log::warn!(target: "RepositoryActor", documents = marks.len(); "marks are not set: {error}");
-            }
-            marks
-        };
-        let marked = set.into_actor(self).map(|marks, actor, ctx| {
-            actor.marking = false;
-            if actor.sweeping {
-                actor.marked_meanwhile.extend(marks.iter().map(|mark| mark.key));
-            }
-            for mark in marks {
-                actor.tools.memory.borrow_mut().marked(&mark);
-                actor.tools.ledger.borrow_mut().marked(mark);
-            }
-            actor.mark_soon(ctx);
-            actor.answer_drain();
-        });
-        ctx.spawn(marked);
     }
 
     /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.

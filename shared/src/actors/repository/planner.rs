@@ -53,6 +53,11 @@ impl<T: Waiting> RoundPlanner<T> {
         self.waiting.push_back(task);
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

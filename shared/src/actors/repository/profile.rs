@@ -23,6 +23,16 @@ impl WriteProfile {
         }
     }
 
+    /// A further round is begun beside others only for so many commands. Fewer wait for the round in
+    /// flight and share the next: what a round costs beside its commands is most of a small one, and on
+    /// a busy machine everything waits for that.
+    pub(super) const fn further_round_from(self) -> usize {
+        match self {
+            WriteProfile::Grouped => 64,
+            WriteProfile::Naive => 1,
+        }
+    }
+
     /// Commands in a round: past a few hundred the database does not get faster by larger ones.
     pub(super) const fn commands_in_a_round(self) -> usize {
         match self {
