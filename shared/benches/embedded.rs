@@ -146,7 +146,7 @@ fn log(criterion: &mut Criterion) {
     let log = EmbeddedLog::open(&directory.0).expect("a log");
     let topic = TopicSettings {
         name: TOPIC.to_owned(),
-        partitions: 6,
+        partitions: 3,
         replication: 1,
         max_record_bytes: 1 << 20,
     };

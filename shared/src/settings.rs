@@ -53,12 +53,12 @@ pub struct Arguments {
     /// Topic of the events; the dead letters go to this plus `.dead-letters`
     #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", default_value = contracts::TOPIC, hide_env_values = true)]
     pub kafka_topic: String,
-    /// Partitions to create the topic with
+    /// Partitions to create the topic with; so many instances of a service share its events at most
     #[arg(
         long,
         env = "KAFKA_PARTITIONS",
         value_name = "N",
-        default_value = "6",
+        default_value = "3",
         hide_env_values = true
     )]
     pub kafka_partitions: String,

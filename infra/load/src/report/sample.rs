@@ -171,7 +171,7 @@ fn run(name: &str, profile: &str, seed: u64, rate: f64, seconds: u64) -> Run {
             pair("Kafka", "acks=all, idempotent"),
             pair("profile", profile),
             pair("customers", "1,000 uniform"),
-            pair("partitions", "6"),
+            pair("partitions", "3"),
             pair("loop", "closed, 64 callers"),
             pair("rejected", "5 %"),
             pair("repeated", "1 %"),
