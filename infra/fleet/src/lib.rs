@@ -200,30 +200,53 @@ fn free_port() -> anyhow::Result<u16> {
         .context("no free port")
 }
 
-/// Where cargo puts release binaries.
-pub fn release_folder() -> anyhow::Result<PathBuf> {
+/// How binaries are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As by `cargo run --release`: soon built.
+    Release,
+    /// As deployed: as fast as they get, and minutes of building.
+    Dist,
+}
+
+impl Profile {
+    /// As cargo calls it, and the folder of its binaries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Dist => "dist",
+        }
+    }
+
+    /// Where cargo puts its binaries.
+    pub fn folder(self) -> anyhow::Result<PathBuf> {
+        Ok(target()?.join(self.name()))
+    }
+}
+
+fn target() -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let target = exe
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists())
         .or_else(|| exe.parent().and_then(Path::parent))
         .context("the folder of the binaries")?;
-    Ok(target.join("release"))
+    Ok(target.to_owned())
 }
 
-/// Builds the release binaries of these packages, where cargo is at hand. Together with the crate that
-/// asks, so that what all depend on is built once, with the features of all.
-pub fn build_release(packages: &[&str]) -> anyhow::Result<()> {
+/// Builds the binaries of these packages, where cargo is at hand. Together with the crate that asks, if it
+/// is of the same profile, so that what all depend on is built once, with the features of all.
+pub fn build(profile: Profile, packages: &[&str]) -> anyhow::Result<()> {
     let Some(cargo) = std::env::var_os("CARGO") else {
         return Ok(());
     };
-    let release = release_folder()?;
-    eprintln!("building {} …", packages.join(", "));
+    let name = profile.name();
+    eprintln!("building {} ({name}) …", packages.join(", "));
     let built = Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--profile", name, "--quiet"])
         .args(packages.iter().flat_map(|package| ["-p", package]))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", release.parent().context("the target folder")?)
+        .env("CARGO_TARGET_DIR", target()?)
         .status()?;
     if !built.success() {
         bail!("{} cannot be built", packages.join(", "));
@@ -231,26 +254,27 @@ pub fn build_release(packages: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the release binaries of the services are, built where cargo is at hand. `caller` is the crate
-/// that asks.
-pub fn release_binaries(caller: &str) -> anyhow::Result<PathBuf> {
-    let release = release_folder()?;
-    build_release(&["orders", "customers", caller])?;
-    for service in Service::ALL {
-        if !release.join(service.name()).exists() {
+/// Where the binaries of the services are, built with these others where cargo is at hand.
+pub fn service_binaries(profile: Profile, with: &[&str]) -> anyhow::Result<PathBuf> {
+    let services = Service::ALL.map(Service::name);
+    build(profile, &[&services, with].concat())?;
+    let folder = profile.folder()?;
+    for service in services {
+        let binary = folder.join(service);
+        if !binary.exists() {
             bail!(
-                "{} is missing: cargo build --release -p orders -p customers",
-                release.join(service.name()).display()
+                "{} is missing: cargo build --profile {} -p orders -p customers",
+                binary.display(),
+                profile.name()
             );
         }
     }
-    Ok(release)
+    Ok(folder)
 }
 
 /// `target/<of>/<name>`, empty.
-pub fn fresh_folder(release: &Path, of: &str, name: &str) -> anyhow::Result<PathBuf> {
-    let target = release.parent().context("the target folder")?;
-    let folder = target.join(of).join(name);
+pub fn fresh_folder(of: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = target()?.join(of).join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
+use fleet::Profile;
 use load::{
     arrivals::Arrivals,
     measure, report,
@@ -74,7 +75,7 @@ enum Command {
     Table(commands::series::TableArguments),
     /// Measures throughput, cost and latency while one thing grows: stored orders, customers, …
     ///
-    /// Ten minutes. The result is in target/load/growth/: growth.md, index.html.
+    /// About eight minutes for each of the --rounds. The result is in target/load/growth/: growth.md, index.html.
     #[command(verbatim_doc_comment)]
     Growth(commands::series::GrowthArguments),
     /// Runs half the ceiling for long, and tells whether memory, handles or latency creep
@@ -259,7 +260,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
             instances: arguments.instances.into(),
             binaries: match &arguments.binaries {
                 Some(binaries) => binaries.clone(),
-                None => fleet::release_binaries("load")?,
+                None => fleet::service_binaries(Profile::Release, &["load"])?,
             },
             keep: arguments.keep,
         }
@@ -269,7 +270,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
             folder.clone()
         }
-        None => fleet::fresh_folder(&fleet::release_folder()?, "load", &name)?,
+        None => fleet::fresh_folder("load", &name)?,
     };
     let arrivals = arguments.arrivals;
     let pace = match (arguments.rate, arguments.ramp) {

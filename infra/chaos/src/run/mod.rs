@@ -39,7 +39,7 @@ pub mod world;
 
 use crate::audit::{self, AuditSettings, database::Databases, differences::Invariant};
 use client::Client;
-use fleet::{Instance, Launch, Service};
+use fleet::{Instance, Launch, Profile, Service};
 use load::Worker;
 use report::Report;
 use schedule::{INSTANCES, schedule};
@@ -68,8 +68,8 @@ pub struct RunSettings {
 /// Runs, reports, cleans up. `stop` may be set at any time; then all that was started is ended and
 /// the result is an error.
 pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Report> {
-    let binaries = fleet::release_binaries("chaos")?;
-    let folder = fleet::fresh_folder(&binaries, "chaos", &settings.seed.to_string())?;
+    let binaries = fleet::service_binaries(Profile::Release, &["chaos"])?;
+    let folder = fleet::fresh_folder("chaos", &settings.seed.to_string())?;
     let planned = schedule(settings.seed, settings.length);
     let lines: String = planned.iter().map(|one| format!("{one}\n")).collect();
     std::fs::write(folder.join("schedule.txt"), lines)?;

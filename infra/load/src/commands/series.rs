@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use fleet::Profile;
 use load::{
     report,
-    series::{self, Ground, SoakSettings, TableSettings},
+    series::{self, Ground, GrowthSettings, SoakSettings, TableSettings},
 };
 
 use crate::{absolute, duration, rate, stop_on_signal};
@@ -36,6 +37,9 @@ pub struct TableArguments {
 
 #[derive(Args)]
 pub struct GrowthArguments {
+    /// How often each axis is measured, from its first point to its last
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: u8,
     /// How long each run is
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration)]
     length: Duration,
@@ -74,7 +78,11 @@ pub fn table(arguments: &TableArguments) -> anyhow::Result<ExitCode> {
 /// Measures while things grow, and tells.
 pub fn growth(arguments: &GrowthArguments) -> anyhow::Result<ExitCode> {
     let ground = ground("growth", &arguments.at, false)?;
-    let page = series::growth(arguments.length, &ground)?;
+    let settings = GrowthSettings {
+        rounds: arguments.rounds.into(),
+        length: arguments.length,
+    };
+    let page = series::growth(&settings, &ground)?;
     print!("{}", std::fs::read_to_string(page.with_file_name("growth.md"))?);
     eprintln!("load: all of it in {}", page.display());
     let runs = report::read(&ground.folder)?;
@@ -106,21 +114,17 @@ fn code(good: bool) -> ExitCode {
     }
 }
 
+/// The services are measured as they are deployed; the embedded default as it is run from here.
 fn ground(series: &str, at: &At, needs_stack: bool) -> anyhow::Result<Ground> {
     let stop = std::sync::Arc::default();
     stop_on_signal(std::sync::Arc::clone(&stop))?;
     let binaries = match &at.binaries {
         Some(binaries) => absolute(binaries)?,
-        None => {
-            let release = fleet::release_binaries("load")?;
-            if needs_stack {
-                fleet::build_release(&["orders", "customers", "load", "stack"])?;
-            }
-            release
-        }
+        None => fleet::service_binaries(Profile::Dist, &[])?,
     };
+    let stack = Profile::Release.folder()?.join("stack");
     if needs_stack {
-        let stack = binaries.join("stack");
+        fleet::build(Profile::Release, &["load", "stack"])?;
         ensure!(
             stack.exists(),
             "{} is missing: cargo build --release",
@@ -132,10 +136,11 @@ fn ground(series: &str, at: &At, needs_stack: bool) -> anyhow::Result<Ground> {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
             folder.clone()
         }
-        None => fleet::fresh_folder(&fleet::release_folder()?, "load", series)?,
+        None => fleet::fresh_folder("load", series)?,
     };
     Ok(Ground {
         binaries,
+        stack,
         folder: absolute(&folder)?,
         stop,
     })

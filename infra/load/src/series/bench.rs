@@ -1,7 +1,7 @@
 //! One Kafka and one mongod, and on them run after run with services of its own.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -104,7 +104,7 @@ impl Bench {
             .with_context(|| format!("{} cannot be run; logs: {}", variant.name, setup.folder.display()))?;
         stop(&mut instances)?;
         self.remove(&topic)?;
-        describe(&mut run, variant);
+        describe(&mut run, variant, &self.ground.binaries);
         self.check()?;
         Ok(run)
     }
@@ -226,14 +226,16 @@ fn blocking<T>(doing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
 }
 
 /// What a run on a system that ran already cannot know.
-fn describe(run: &mut Run, variant: &Variant<'_>) {
+fn describe(run: &mut Run, variant: &Variant<'_>, binaries: &Path) {
     let instances = variant.instances.to_string();
+    let build = binaries.file_name().unwrap_or_default().to_string_lossy();
     let mut settings = vec![
         (
             "on",
             "Kafka and mongod on this machine, one of each, for all runs",
         ),
         ("instances", instances.as_str()),
+        ("build of the services", &build),
         ("MongoDB", "w:majority, journaled"),
         ("Kafka", "acks=all, idempotent"),
     ];

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Ground,
+    COMPILED_AFTER, Ground,
     bench::{Bench, Variant},
     ceiling,
 };
@@ -21,8 +21,17 @@ struct Size {
     workload: Workload,
 }
 
-/// Measures all axes, a run of this length each, and writes a report into the ground's folder. Blocks.
-pub fn growth(length: Duration, ground: &Ground) -> anyhow::Result<PathBuf> {
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct GrowthSettings {
+    /// How often each axis is measured, from its first point to its last.
+    pub rounds: usize,
+    /// How long each run is.
+    pub length: Duration,
+}
+
+/// Measures all axes and writes a report into the ground's folder. Blocks.
+pub fn growth(settings: &GrowthSettings, ground: &Ground) -> anyhow::Result<PathBuf> {
     let bench = Bench::start("growth", ground)?;
     let run = |name: &str, size: &Size| {
         bench.run(&Variant {
@@ -32,18 +41,16 @@ pub fn growth(length: Duration, ground: &Ground) -> anyhow::Result<PathBuf> {
             workload: size.workload.clone(),
         })
     };
-    // The engines' code is compiled by it.
-    run("warm-up", &Size::usual(length))?;
+    run("warm-up", &Size::usual(COMPILED_AFTER))?;
     let mut axes = Vec::new();
-    for (name, sizes) in sizes(length) {
-        let mut points = Vec::new();
-        for (number, size) in sizes.iter().enumerate() {
-            let named = format!("{}-at-{}", name.replace([' ', ',', '%'], ""), number + 1);
-            points.push(Point {
-                at: size.at,
-                label: size.label.to_owned(),
-                runs: vec![run(&named, size)?],
-            });
+    for (name, sizes) in sizes(settings.length) {
+        let mut points: Vec<_> = sizes.iter().map(Size::point).collect();
+        for round in 1..=settings.rounds {
+            for (number, (size, point)) in sizes.iter().zip(&mut points).enumerate() {
+                let axis = name.replace([' ', ',', '%'], "");
+                let named = format!("{axis}-at-{}-{round}", number + 1);
+                point.runs.push(run(&named, size)?);
+            }
         }
         axes.push(Axis {
             name: name.to_owned(),
@@ -61,6 +68,15 @@ impl Size {
             environment: Vec::new(),
             instances: 1,
             workload: ceiling(length),
+        }
+    }
+
+    /// Nothing measured there yet.
+    fn point(&self) -> Point {
+        Point {
+            at: self.at,
+            label: self.label.to_owned(),
+            runs: Vec::new(),
         }
     }
 }

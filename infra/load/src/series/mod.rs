@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-pub use growth::growth;
+pub use growth::{GrowthSettings, growth};
 pub use soak::{SoakSettings, soak};
 pub use table::{TableSettings, table};
 
@@ -34,8 +34,10 @@ use crate::workload::{Extent, Pace, Spread, Workload};
 /// Where a series runs.
 #[derive(Debug, Clone)]
 pub struct Ground {
-    /// Where the binaries are: orders, customers, stack.
+    /// Where the binaries of the services are.
     pub binaries: PathBuf,
+    /// Both services in one process, on the embedded engines.
+    pub stack: PathBuf,
     /// For logs and the report; exists.
     pub folder: PathBuf,
     /// Ends it early.
@@ -46,6 +48,9 @@ pub struct Ground {
 const CALLERS: usize = 64;
 /// Customers, unless they are what grows.
 const CUSTOMERS: usize = 1000;
+/// New engines are slower: the broker's virtual machine compiles for half a minute, and takes a
+/// processor for that.
+const COMPILED_AFTER: Duration = Duration::from_secs(30);
 /// Before each run is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
 

@@ -36,15 +36,14 @@ pub struct Start {
 }
 
 /// Starts it, lets it idle, ends it. Blocks. `folder` is for its data and its log.
-pub fn start(binaries: &Path, folder: &Path) -> anyhow::Result<Start> {
+pub fn start(binary: &Path, folder: &Path) -> anyhow::Result<Start> {
     eprintln!("load: the embedded default from its start, idle for {IDLE:?} …");
     std::fs::create_dir_all(folder)?;
     let log = File::create(folder.join("stack.log"))?;
     let (orders, customers) = (free_addr()?, free_addr()?);
-    let binary = binaries.join("stack");
     let begin = Instant::now();
     let mut stack = Stack(
-        Command::new(&binary)
+        Command::new(binary)
             .env_clear()
             .args(["--orders-addr", &orders, "--customers-addr", &customers])
             .args([

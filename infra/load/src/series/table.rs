@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{
-    CALLERS, Ground, WARM_UP,
+    CALLERS, COMPILED_AFTER, Ground, WARM_UP,
     bench::{Bench, Variant},
     ceiling,
     figures::{Cycle, Overload, figures},
@@ -34,6 +34,8 @@ pub struct TableSettings {
     pub length: Duration,
 }
 
+/// Callers past which more of them gain nothing.
+const MANY_CALLERS: usize = 256;
 /// Orders a second that leave the system idle in between.
 const CALM: f64 = 50.0;
 /// Stored orders of all runs but those that ask what more of them cost.
@@ -56,8 +58,7 @@ pub fn table(settings: &TableSettings, ground: &Ground) -> anyhow::Result<(Vec<F
         ground,
         length: settings.length,
     };
-    // The first run on new engines is slower than any other: their code is not compiled yet.
-    table.run("warm-up", &[], ceiling(settings.length))?;
+    table.run("warm-up", &[], ceiling(COMPILED_AFTER))?;
     let mut cycles: Vec<Cycle> = Vec::new();
     for number in 1..=settings.pairs {
         let rate = cycles.first().map(|first| half(&first.fast));
@@ -84,6 +85,7 @@ pub fn table(settings: &TableSettings, ground: &Ground) -> anyhow::Result<(Vec<F
     for cycle in cycles {
         let of_engines = [
             cycle.fast,
+            cycle.saturated,
             cycle.naive,
             cycle.one_customer,
             cycle.many_customers,
@@ -120,19 +122,18 @@ impl Table<'_> {
         let name = |what: &str| format!("{what}-{number}");
         let ceiling = ceiling(self.length);
         let fast = self.run(&name("fast"), &[], ceiling.clone())?;
+        let callers = |callers| Workload {
+            pace: Pace::Closed { callers },
+            ..ceiling.clone()
+        };
+        let saturated = self.run(&name("saturated"), &[], callers(MANY_CALLERS))?;
         let naive = [
             ("WRITE_PROFILE", "naive"),
             // librdkafka's own.
             ("KAFKA_OPTIONS", "linger.ms=5"),
             ("MAX_OPEN_ORDERS", NAIVE_OPEN),
         ];
-        let few = Workload {
-            pace: Pace::Closed {
-                callers: NAIVE_CALLERS,
-            },
-            ..ceiling.clone()
-        };
-        let naive = self.run(&name("naive"), &naive, few)?;
+        let naive = self.run(&name("naive"), &naive, callers(NAIVE_CALLERS))?;
         let customers = |customers| Workload {
             customers,
             ..ceiling.clone()
@@ -155,7 +156,7 @@ impl Table<'_> {
         let half = self.run(&name("half"), &[], open(rate.unwrap_or(half(&fast))))?;
         let embedded = self.embedded(&name("embedded"))?;
         let folder = self.ground.folder.join(name("stack"));
-        let start = stack::start(&self.ground.binaries, &folder)?;
+        let start = stack::start(&self.ground.stack, &folder)?;
         let engines = self.bench.engines();
         let floor = |batch| {
             eprintln!("load: the engines alone, in batches of {batch} …");
@@ -171,6 +172,7 @@ impl Table<'_> {
         let mongo = &engines.mongo;
         Ok(Cycle {
             fast,
+            saturated,
             naive,
             one_customer,
             many_customers,
