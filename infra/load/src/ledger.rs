@@ -13,8 +13,9 @@ use crate::{
     workload::Planned,
 };
 
-/// Faults of one kind that are told; the others are counted.
-const TOLD: usize = 5;
+mod told;
+
+use told::Told;
 
 /// All orders and what was counted. Times are since the begin of the run.
 #[derive(Default)]
@@ -374,35 +375,6 @@ impl Entry {
             _ => return None,
         };
         Some(Fault::Other(fault))
-    }
-}
-
-/// The first of many like it.
-#[derive(Clone, Default)]
-struct Told {
-    first: Vec<String>,
-    more: u64,
-}
-
-impl Told {
-    const fn new() -> Told {
-        Told {
-            first: Vec::new(),
-            more: 0,
-        }
-    }
-
-    fn tell(&mut self, what: impl FnOnce() -> String) {
-        if self.first.len() < TOLD {
-            self.first.push(what());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn lines(self) -> impl Iterator<Item = String> {
-        let more = (self.more > 0).then(|| format!("… and {} more like this", self.more));
-        self.first.into_iter().chain(more)
     }
 }
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{told::TOLD, *};
 
 const SECOND: Duration = Duration::from_secs(1);
 
