@@ -208,7 +208,7 @@ impl Received {
 }
 
 /// The first header of that name, where it is a sane text: it will stand in log lines and documents.
-fn header(record: &ConsumedRecord, name: &str) -> Option<String> {
+pub(crate) fn header(record: &ConsumedRecord, name: &str) -> Option<String> {
     const MAX_LENGTH: usize = 256;
     let value = record
         .headers

@@ -77,8 +77,11 @@ impl Metrics {
             skipped: register(
                 &registry,
                 IntCounterVec::new(
-                    Opts::new("records_skipped_total", "Records that no handler is meant for"),
-                    &["known"],
+                    Opts::new(
+                        "records_skipped_total",
+                        "Records that no handler is meant for: not-handled, unknown-name or tombstone",
+                    ),
+                    &["why"],
                 ),
             ),
             dead_letters: register(
@@ -165,12 +168,9 @@ impl Metrics {
         self.0.consumed.with_label_values(&[event]).inc();
     }
 
-    /// A record is of an event that no handler is for; the name is not a label, being anybody's text.
-    pub fn skipped(&self, known: bool) {
-        self.0
-            .skipped
-            .with_label_values(&[if known { "yes" } else { "no" }])
-            .inc();
+    /// A record is for no handler, for this reason.
+    pub fn skipped(&self, why: &'static str) {
+        self.0.skipped.with_label_values(&[why]).inc();
     }
 
     /// A record went to the dead letters.

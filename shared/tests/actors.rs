@@ -12,7 +12,7 @@ use shared::{
         publisher::{Publish, PublisherActor},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, RepositoryActor, RepositoryError,
-            RepositorySettings, ResumeLane, Turn, Workspace, WriteProfile,
+            RepositorySettings, Turn, Workspace, WriteProfile,
         },
     },
     contracts::{CreditLimitChanged, CustomerId},
@@ -24,7 +24,7 @@ use shared::{
     event_log::{EventLog, TailFrom, TopicSettings, embedded::EmbeddedLog},
     metrics::Metrics,
     money::Money,
-    parking::{LaneId, ParkedRecord},
+    parking::ParkedRecord,
     testing::{
         DEADLINE, eventually,
         faults::{Mode, Switched},
@@ -165,12 +165,7 @@ type Answer = tokio::task::JoinHandle<Result<Result<Vec<i32>, RepositoryError>, 
 
 /// Hands a command over; answered later.
 fn execute(bench: &Bench, command: Add) -> Answer {
-    execute_in(bench, command, None)
-}
-
-/// The same, for an event of a key.
-fn execute_in(bench: &Bench, command: Add, lane: Option<LaneId>) -> Answer {
-    let (turn, _) = Turn::new(lane);
+    let (turn, _) = Turn::new();
     actix::spawn(bench.repository.send(Execute::for_event(command, turn)))
 }
 
@@ -280,32 +275,6 @@ fn a_panic_in_the_middle_of_a_round_ends_the_repository_and_so_the_service() {
             "nobody is left waiting"
         );
         assert_eq!(bench.deaths.recv().await, Some("RepositoryActor"));
-    });
-}
-
-#[test]
-fn when_an_event_fails_the_later_ones_of_its_key_are_not_decided_until_it_is_dealt_with() {
-    run(async {
-        let bench = bench().await;
-        let ids = [(); 4].map(|()| CustomerId(Uuid::new_v4()));
-        let (ada, bob) = (LaneId::of_key("t", b"ada"), LaneId::of_key("t", b"bob"));
-        bench.store.switch(Mode::Silent);
-        let first = execute_in(&bench, Add(ids[0], 1), Some(ada));
-        // All of other documents: it is the key that stops, not a document.
-        let bad = execute_in(&bench, Add(ids[1], 13), Some(ada));
-        let behind = execute_in(&bench, Add(ids[2], 2), Some(ada));
-        let of_bob = execute_in(&bench, Add(ids[3], 3), Some(bob));
-        bench.store.switch(Mode::Works);
-        assert_eq!(first.await.unwrap().unwrap(), Ok(vec![1]));
-        let failed = bad.await.unwrap().unwrap();
-        assert!(matches!(failed, Err(RepositoryError::Panicked(_))), "{failed:?}");
-        assert_eq!(behind.await.unwrap().unwrap(), Err(RepositoryError::Behind));
-        assert_eq!(of_bob.await.unwrap().unwrap(), Ok(vec![3]));
-        let later = execute_in(&bench, Add(ids[0], 2), Some(ada));
-        assert_eq!(later.await.unwrap().unwrap(), Err(RepositoryError::Behind));
-        bench.repository.do_send(ResumeLane(ada));
-        let again = execute_in(&bench, Add(ids[0], 2), Some(ada));
-        assert_eq!(again.await.unwrap().unwrap(), Ok(vec![1, 2]));
     });
 }
 

@@ -238,7 +238,7 @@ fn an_event_of_an_unknown_name_is_skipped_and_counted() {
     service.publish_event("CustomerRenamed", &json!({ "id": id }), id);
     service.publish_event("OrderCreated", &order_created(order, id, 800), id);
     answer(&service, order);
-    assert_eq!(service.counted("records_skipped_total{known=\"no\""), 1);
+    assert_eq!(service.counted("records_skipped_total{why=\"unknown-name\""), 1);
     assert!(service.dead_letters().records().is_empty());
 }
 

@@ -181,7 +181,7 @@ fn each_bad_record_has_its_fate_and_none_is_skipped_in_silence() {
         }
         let unknown = fates(number, |fate| *fate == Unknown) as u64;
         assert_eq!(
-            service.counted("records_skipped_total{known=\"no\""),
+            service.counted("records_skipped_total{why=\"unknown-name\""),
             unknown,
             "{}",
             service.service

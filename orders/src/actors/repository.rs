@@ -169,11 +169,6 @@ impl Command for ApplyValidation {
         change
     }
 
-    /// Of an order that is not known (yet).
-    fn holds_up(&self, change: &Change) -> bool {
-        matches!(change, Change::Unknown)
-    }
-
     fn committed(&self, change: &Change) {
         told(self.validation.order_id, change, &self.context);
     }

@@ -196,7 +196,7 @@ fn an_event_of_an_unknown_name_is_skipped_and_counted() {
     service.until("what comes behind is handled", || {
         status(&service, id) == "Shipped"
     });
-    assert_eq!(service.counted("records_skipped_total{known=\"no\""), 1);
+    assert_eq!(service.counted("records_skipped_total{why=\"unknown-name\""), 1);
     assert!(
         service.dead_letters().records().is_empty(),
         "what is for others is not read"

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::ids::{CancelReason, CustomerId, OrderId, Refusal};
 use crate::{
@@ -21,6 +22,12 @@ pub trait Event: Serialize + Send + Sized + 'static {
     /// The order it is about, if any.
     fn order_id(&self) -> Option<OrderId> {
         None
+    }
+    /// The aggregate whose state it moves: for every event of an order, that order. Later events of
+    /// the same subject wait behind one that has failed; others do not.
+    fn subject(&self) -> Option<Uuid> {
+        let of_order = self.order_id().map(|order| order.0);
+        of_order.or(self.customer_id().map(|customer| customer.0))
     }
 }
 

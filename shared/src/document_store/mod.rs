@@ -140,6 +140,16 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// A page of documents.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
 
+    /// The same page with these top-level fields only, where the database can leave the others out.
+    fn list_fields(
+        &self,
+        query: Query,
+        fields: &'static [&'static str],
+    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+        let _ = fields;
+        self.list(query)
+    }
+
     /// How many documents the page has.
     fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>>;
 

@@ -94,6 +94,14 @@ pub struct ConsumedRecord {
 }
 
 impl ConsumedRecord {
+    /// What it weighs: key, value and headers.
+    pub fn bytes(&self) -> usize {
+        let weight = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter();
+        let headers = headers.map(|header| header.name.len() + weight(&header.value));
+        weight(&self.key) + weight(&self.value) + headers.sum::<usize>()
+    }
+
     /// The assignment under which it was delivered.
     pub fn assignment(&self) -> Assignment {
         Assignment {

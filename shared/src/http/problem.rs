@@ -122,6 +122,11 @@ impl Problem {
         )
     }
 
+    /// 422: it can be read, and is refused.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
     /// 503: too much is under way.
     pub fn overloaded() -> Problem {
         let detail = "too much is under way; nothing was stored, try again later";
@@ -200,8 +205,7 @@ impl From<RepositoryError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database-unavailable", detail)
             }
             RepositoryError::OutcomeUnknown(_) | RepositoryError::Stopping => Problem::outcome_unknown(),
-            // `Behind` is only for events.
-            RepositoryError::Unfit(_) | RepositoryError::Panicked(_) | RepositoryError::Behind => {
+            RepositoryError::Unfit(_) | RepositoryError::Panicked(_) => {
                 log::error!(target: "HttpServer", "a request failed: {error}");
                 let detail = "the service failed; its log says why";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail)

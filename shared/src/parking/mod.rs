@@ -1,17 +1,23 @@
-//! What becomes of a record that cannot be handled: it is parked, and so are the later ones of its
-//! key, in order, until it can be, or until an operator decides.
+//! What becomes of a record that cannot be handled: it is parked until it can be, or until an
+//! operator decides. Later events of the same subject are parked behind it, in order.
 //!
-//! Promise: a failure stops its own key and nothing else. A parked record is a document of the
-//! service's own database, with everything that stood in the log, so the offset may advance. Its
-//! id is a function of where it stood: parked twice, it is parked once.
+//! Promise: a failure stops its own subject and nothing else. The subject of an event is the
+//! aggregate whose state it moves: for every event of an order, that order. A record that cannot be
+//! read has no subject and is parked alone. A parked record is a document of the service's own
+//! database, with everything that stood in the log, so the offset may advance. Its id is a function
+//! of its partition and offset: parked twice, it is parked once.
 //!
-//! The records of a key that are open (see [`ParkedState::OPEN`]) are its *lane*. The consumer that
-//! owns the partition works a lane off from its head; when nothing is left in it, the key joins
-//! the live stream. What an operator asks for is written into the record, by whichever instance was
-//! asked, and carried out by that owner.
+//! The open records of a subject (see [`ParkedState::OPEN`]) in one partition are a *lane*. The
+//! consumer that owns the partition works a lane off from its head; when the lane is empty, the
+//! subject's records are handled as they come again. What an operator asks for is written into the
+//! record, by whichever instance was asked, and carried out by that owner.
+//!
+//! The dead letter of a record that has failed for good stands in the outbox of the parked document.
+//! It is published as every other event is. A dead letter that the log refuses holds no offset back.
 //!
 //! - [`record`](ParkedRecord): the document
 //! - [`rules`](decide): what may happen to it, pure
+//! - [`letter`](dead_letter): the record for the dead-letter topic
 
 use std::time::Duration;
 
@@ -19,12 +25,14 @@ use uuid::Uuid;
 
 use crate::{
     contracts::id,
-    event_log::{ConsumedRecord, Offset, Partition},
+    event_log::{Offset, Partition, Position},
 };
 
+mod letter;
 mod record;
 mod rules;
 
+pub use letter::dead_letter;
 pub use record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb};
 pub use rules::{Change, Due, NewParked, Refusal, decide, due};
 
@@ -34,8 +42,13 @@ id!(
 );
 
 id!(
-    /// The records of a key; a record without a key is one of its own.
+    /// The records of a subject in one partition; a record without a subject has a lane of its own.
     LaneId
+);
+
+id!(
+    /// The records of a key, for operators who look for them.
+    KeyId
 );
 
 impl ParkedId {
@@ -56,23 +69,28 @@ impl ParkedId {
 const NAMESPACE: Uuid = Uuid::from_u128(0x2d1c_71a0_93b4_4f5e_8f5a_0c67_52f1_9be3);
 
 impl LaneId {
-    /// The lane of a key.
-    pub fn of_key(topic: &str, key: &[u8]) -> LaneId {
-        LaneId(Uuid::new_v5(&NAMESPACE, &[topic.as_bytes(), &[0], key].concat()))
+    /// The lane of a subject. Of one partition: when partitions are added, keys move, and records of
+    /// one subject stand in two partitions, perhaps in the hands of two instances.
+    pub fn of(topic: &str, partition: Partition, subject: Uuid) -> LaneId {
+        let name = [topic.as_bytes(), &[0], &partition.to_be_bytes(), subject.as_bytes()].concat();
+        LaneId(Uuid::new_v5(&NAMESPACE, &name))
     }
 
-    /// The lane in which a record is parked: that of its key, or one of its own.
-    pub fn of(record: &ConsumedRecord) -> LaneId {
-        let position = &record.position;
-        match usable(record.key.as_deref()) {
-            Some(key) => LaneId::of_key(&position.topic, key),
-            None => LaneId(ParkedId::of(&position.topic, position.partition, position.offset).0),
-        }
+    /// The lane of a record without a subject. No other record can stand behind it.
+    pub fn alone(position: &Position) -> LaneId {
+        LaneId(ParkedId::of(&position.topic, position.partition, position.offset).0)
     }
 
-    /// Whether it is that of a record without a key: nothing can stand behind that.
+    /// Whether it is that of a record without a subject.
     pub fn is_alone(self) -> bool {
         self.0.get_version_num() == 8
+    }
+}
+
+impl KeyId {
+    /// The records of this key.
+    pub fn of(topic: &str, key: &[u8]) -> KeyId {
+        KeyId(Uuid::new_v5(&NAMESPACE, &[topic.as_bytes(), &[0], key].concat()))
     }
 }
 
@@ -90,6 +108,8 @@ pub struct Failure {
     pub reason: String,
     /// What went wrong.
     pub error: String,
+    /// The consumer group that failed, for the dead letter.
+    pub group: String,
 }
 
 /// No pause before a record is tried again is longer, but for its jitter.

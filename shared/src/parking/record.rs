@@ -4,7 +4,7 @@ use mongodb::bson::{Binary, spec::BinarySubtype};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
-use super::{LaneId, ParkedId};
+use super::{KeyId, LaneId, ParkedId};
 use crate::{
     document_store::{CollectionSettings, Document, Index, IndexValue},
     environment::Timestamp,
@@ -18,8 +18,11 @@ pub struct ParkedRecord {
     /// Made of topic, partition and offset.
     #[serde(rename = "_id")]
     pub id: ParkedId,
-    /// The records of its key.
+    /// The records that wait for one another. Earlier versions had one lane for each key.
     pub lane: LaneId,
+    /// The records of its key; none without a key, and in documents of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// How it stands.
     pub state: ParkedState,
     /// Where it stood.
@@ -49,6 +52,9 @@ pub struct ParkedRecord {
     /// When it is tried again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try_at: Option<Timestamp>,
+    /// Since when a handler has it; none when no attempt is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_since: Option<Timestamp>,
     /// What an operator asked for and nobody has carried out yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
@@ -71,7 +77,7 @@ pub struct ParkedHeader {
 /// How a parked record stands. Numbers are what documents hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ParkedState {
-    /// Stands behind another of its key; never failed itself.
+    /// Stands behind another of its lane; never failed itself.
     Waiting = 0,
     /// Failed, and is tried again by itself.
     Retrying = 1,
@@ -96,7 +102,7 @@ impl ParkedState {
         ParkedState::Discarded,
     ];
 
-    /// Those in which it is not handled yet: later records of its key stand behind it.
+    /// Those in which it is not handled yet: later records of its lane stand behind it.
     pub const OPEN: [ParkedState; 4] = [
         ParkedState::Waiting,
         ParkedState::Retrying,
@@ -208,6 +214,9 @@ impl Document for ParkedRecord {
         indexes: &[
             Index {
                 fields: &["lane", "state"],
+            },
+            Index {
+                fields: &["keyId", "state"],
             },
             Index {
                 fields: &["partition", "state"],

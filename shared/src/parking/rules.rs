@@ -1,11 +1,16 @@
 //! What may happen to a parked record: pure, so deciding again on a newer copy is harmless.
 
+use std::time::Duration;
+
 use super::{
-    Failure, Fate, LONGEST_PAUSE, LaneId, ParkedId,
+    Failure, Fate, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
+    usable,
 };
 use crate::{environment::Timestamp, event_log::ConsumedRecord};
 
+/// An attempt that began longer ago has ended with its process.
+const ATTEMPT_ENDS: Duration = Duration::from_secs(60);
 /// Entries at which a history loses its oldest failure but the first.
 const HISTORY: usize = 50;
 
@@ -14,6 +19,9 @@ const HISTORY: usize = 50;
 pub enum Change {
     /// It is parked: it failed, or it stands behind one that did.
     Park(Box<NewParked>),
+    /// It is about to be tried again. From now on until the attempt has ended operators are refused:
+    /// what they were promised is never overtaken by an attempt that was begun before.
+    Begin,
     /// It was tried again, and failed again.
     Fail(Failure),
     /// It was tried again, and is handled.
@@ -34,6 +42,8 @@ pub enum Change {
 pub struct NewParked {
     /// As it came.
     pub record: ConsumedRecord,
+    /// Where it waits.
+    pub lane: LaneId,
     /// Why it failed; none where it only stands behind another.
     pub failure: Option<Failure>,
 }
@@ -45,8 +55,10 @@ pub enum Refusal {
     Unknown,
     /// It is handled or given up already.
     Closed(ParkedState),
-    /// It stands behind another of its key, which has to be dealt with first.
+    /// It stands behind another of its lane, which has to be dealt with first.
     Behind,
+    /// It is being handled at this moment.
+    Busy,
 }
 
 /// What is to be done with the head of a lane.
@@ -92,7 +104,7 @@ pub fn decide(
     if !known.state.is_open() {
         return match change {
             // Delivered again, though it was dealt with: so it stays.
-            Change::Park(_) | Change::Fail(_) | Change::Finish | Change::Discard => Ok(None),
+            Change::Park(_) | Change::Begin | Change::Fail(_) | Change::Finish | Change::Discard => Ok(None),
             Change::Request { .. } => Err(Refusal::Closed(known.state)),
         };
     }
@@ -103,6 +115,8 @@ pub fn decide(
             Some(failure) if known.state == ParkedState::Waiting => fail(&mut record, failure, now),
             _ => return Ok(None),
         },
+        Change::Begin if due(known, now) != Due::Replay => return Ok(None),
+        Change::Begin => record.attempt_since = Some(now),
         Change::Fail(failure) => fail(&mut record, failure, now),
         Change::Finish => close(&mut record, ParkedState::Done, Verb::Handled, now),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
@@ -114,7 +128,8 @@ pub fn decide(
     Ok(Some(record))
 }
 
-fn park(NewParked { record, failure }: &NewParked, now: Timestamp) -> ParkedRecord {
+fn park(new: &NewParked, now: Timestamp) -> ParkedRecord {
+    let NewParked { record, lane, failure } = new;
     let position = &record.position;
     let header = |header: &crate::event_log::Header| ParkedHeader {
         name: header.name.clone(),
@@ -122,7 +137,8 @@ fn park(NewParked { record, failure }: &NewParked, now: Timestamp) -> ParkedReco
     };
     let mut parked = ParkedRecord {
         id: ParkedId::of(&position.topic, position.partition, position.offset),
-        lane: LaneId::of(record),
+        lane: *lane,
+        key_id: usable(record.key.as_deref()).map(|key| KeyId::of(&position.topic, key)),
         state: ParkedState::Waiting,
         topic: position.topic.to_string(),
         partition: position.partition,
@@ -136,6 +152,7 @@ fn park(NewParked { record, failure }: &NewParked, now: Timestamp) -> ParkedReco
         parked_at: now,
         updated_at: now,
         next_try_at: None,
+        attempt_since: None,
         request: None,
         edited: None,
         history: Vec::new(),
@@ -145,7 +162,7 @@ fn park(NewParked { record, failure }: &NewParked, now: Timestamp) -> ParkedReco
         None => note(
             &mut parked,
             Verb::Parked,
-            "behind an earlier one of its key",
+            "behind an earlier one of its subject",
             None,
             now,
         ),
@@ -158,6 +175,7 @@ fn fail(record: &mut ParkedRecord, failure: &Failure, now: Timestamp) {
     record.reason = Some(failure.reason.clone());
     record.error = Some(failure.error.clone());
     record.request = None;
+    record.attempt_since = None;
     (record.state, record.next_try_at) = match failure.fate {
         Fate::Retry(pause) => (ParkedState::Retrying, Some(now.after(pause))),
         Fate::Final => (ParkedState::Parked, None),
@@ -173,6 +191,7 @@ fn close(record: &mut ParkedRecord, state: ParkedState, verb: Verb, now: Timesta
     };
     record.state = state;
     record.next_try_at = None;
+    record.attempt_since = None;
     note(record, verb, &why, None, now);
 }
 
@@ -182,6 +201,12 @@ fn ask(
     correlation_id: &str,
     now: Timestamp,
 ) -> Result<(), Refusal> {
+    if let Some(since) = record.attempt_since
+        && since <= now
+        && now.since(since) < ATTEMPT_ENDS
+    {
+        return Err(Refusal::Busy);
+    }
     let (verb, why) = match request {
         Request::Replay if record.state == ParkedState::Waiting => return Err(Refusal::Behind),
         Request::Replay => (Verb::ReplayRequested, ""),
@@ -223,10 +248,9 @@ fn note(record: &mut ParkedRecord, what: Verb, text: &str, correlation_id: Optio
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::event_log::Position;
+    use uuid::Uuid;
 
     fn record(offset: i64) -> ConsumedRecord {
         ConsumedRecord {
@@ -247,14 +271,20 @@ mod tests {
             fate,
             reason: "unknown-order".into(),
             error: "there is no order".into(),
+            group: "order-service".into(),
+        }
+    }
+
+    fn new(fate: Option<Fate>) -> NewParked {
+        NewParked {
+            record: record(7),
+            lane: LaneId::of("t", 3, Uuid::from_u128(1)),
+            failure: fate.map(failure),
         }
     }
 
     fn parked(fate: Option<Fate>) -> ParkedRecord {
-        let new = NewParked {
-            record: record(7),
-            failure: fate.map(failure),
-        };
+        let new = new(fate);
         changed(None, &Change::Park(Box::new(new)), 0)
     }
 
@@ -308,10 +338,7 @@ mod tests {
     #[test]
     fn a_record_that_is_delivered_again_stays_as_it_was_dealt_with() {
         let parked = parked(Some(Fate::Final));
-        let again = Change::Park(Box::new(NewParked {
-            record: record(7),
-            failure: Some(failure(Fate::Final)),
-        }));
+        let again = Change::Park(Box::new(new(Some(Fate::Final))));
         assert_eq!(decide(Some(&parked), &again, Timestamp(1)), Ok(None));
         let done = changed(Some(&parked), &Change::Finish, 2);
         assert_eq!(decide(Some(&done), &again, Timestamp(3)), Ok(None));
@@ -344,5 +371,23 @@ mod tests {
         assert_eq!(edited.value, parked.value, "the old one is kept");
         assert_eq!(edited.to_handle().value, Some(value.into_bytes()));
         assert_eq!(edited.request, Some(Request::Replay));
+    }
+
+    #[test]
+    fn what_an_operator_asked_for_is_not_overtaken_by_an_attempt_and_an_attempt_not_by_an_operator() {
+        let parked = parked(Some(Fate::Retry(Duration::ZERO)));
+        let begun = changed(Some(&parked), &Change::Begin, 1);
+        let late = decide(Some(&begun), &request(Request::Replay), Timestamp(2));
+        assert_eq!(late, Err(Refusal::Busy));
+        let why = "a test".to_owned();
+        let discard = request(Request::Discard { why });
+        let asked = changed(Some(&parked), &discard, 1);
+        let overtaken = decide(Some(&asked), &Change::Begin, Timestamp(2));
+        assert_eq!(overtaken, Ok(None), "it is to be given up, not to be tried");
+
+        let failed = changed(Some(&begun), &Change::Fail(failure(Fate::Final)), 3);
+        assert_eq!(failed.attempt_since, None);
+        let crashed = decide(Some(&begun), &discard, Timestamp(60_001));
+        assert!(crashed.is_ok(), "an attempt does not outlive its process for long");
     }
 }

@@ -197,9 +197,9 @@ impl<S: Service> Actors<S> {
             desk: ParkingDesk {
                 group: settings.group.clone(),
                 list: actors.repository.clone().recipient(),
+                open: actors.repository.clone().recipient(),
+                count: actors.repository.clone().recipient(),
                 change: actors.repository.clone().recipient(),
-                resume: actors.repository.clone().recipient(),
-                publisher: actors.publisher.clone().recipient(),
                 patience: settings.park_after,
                 environment: environment.clone(),
                 metrics: metrics.clone(),

@@ -4,35 +4,32 @@ use std::time::Duration;
 
 use actix::{MailboxError, Recipient};
 
-use super::{
-    dead_letter::{Verdict, dead_letter},
-    failure::retry_pause,
-};
+use super::failure::{Patience, retry_pause};
 use crate::{
-    actors::{
-        publisher::PublishRecord,
-        repository::{ChangeParked, List, RepositoryError, ResumeLane},
-    },
+    actors::repository::{ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError},
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
     event_log::ConsumedRecord,
     metrics::Metrics,
-    parking::{Change, Failure, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState},
 };
 
-/// Where records are parked: the repository for the records, the publisher for the dead letters.
+/// Records of a lane that are looked at to find out whether an event is parked in it already.
+const LOOK_AT: usize = 20;
+
+/// Where records are parked: in the service's database, by way of its repository.
 #[derive(Clone)]
 pub struct ParkingDesk {
     /// The consumer group: dead letters say who gave them up.
     pub group: String,
     /// Reads parked records.
     pub list: Recipient<List<ParkedRecord>>,
-    /// Changes them.
+    /// Reads ids and states of open records.
+    pub open: Recipient<ListOpen>,
+    /// Counts open records.
+    pub count: Recipient<Count>,
+    /// Changes parked records.
     pub change: Recipient<ChangeParked>,
-    /// Lets events of a key be decided again.
-    pub resume: Recipient<ResumeLane>,
-    /// Takes dead letters.
-    pub publisher: Recipient<PublishRecord>,
     /// How long what comes too early is tried.
     pub patience: Duration,
     /// Clock and chance.
@@ -46,32 +43,81 @@ pub struct ParkingDesk {
 pub(super) struct Ending;
 
 impl ParkingDesk {
-    pub(super) fn group(&self) -> &str {
-        &self.group
+    pub(super) fn patience(&self) -> Patience<'_> {
+        Patience {
+            group: &self.group,
+            patience: self.patience,
+            environment: &self.environment,
+        }
     }
 
-    /// A page of parked records, in the order of the log.
+    /// A page of open records, in the order of the log.
     pub(super) async fn page(
         &self,
         matching: Vec<(&'static str, Vec<IndexValue>)>,
         after: Option<ParkedId>,
         limit: usize,
-    ) -> Result<Vec<ParkedRecord>, String> {
-        let query = Query {
-            collection: ParkedRecord::COLLECTION.name,
+    ) -> Result<Vec<OpenRecord>, String> {
+        let message = ListOpen {
             matching,
-            after: after.map(Into::into),
-            order: Order::Ascending,
+            after,
             limit,
         };
-        let answer = self.list.send(List::new(query)).await;
+        let answer = self.open.send(message).await;
         answer
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())
     }
 
-    /// Changes a parked record, however long that takes; the record as it then is.
-    pub(super) async fn change(&self, id: ParkedId, change: Change) -> Result<ParkedRecord, Ending> {
+    /// Whether this event, the same to the byte, is open in the lane already. Asked until it is known.
+    pub(super) async fn holds(&self, lane: LaneId, record: &ConsumedRecord) -> Result<bool, Ending> {
+        for failures in 1.. {
+            let query = Query {
+                collection: ParkedRecord::COLLECTION.name,
+                matching: Self::of_lane(lane),
+                after: None,
+                order: Order::Ascending,
+                limit: LOOK_AT,
+            };
+            match self.list.send(List::new(query)).await {
+                Ok(Ok(found)) => {
+                    let same = |parked: &ParkedRecord| {
+                        let came = parked.as_it_came();
+                        came.position != record.position
+                            && came.value == record.value
+                            && came.headers == record.headers
+                    };
+                    return Ok(!record.headers.is_empty() && found.iter().any(same));
+                }
+                Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
+                Ok(Err(error)) => {
+                    log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
+                }
+            }
+            self.pause(failures).await;
+        }
+        Err(Ending)
+    }
+
+    /// How many records match, at most `limit`.
+    pub(super) async fn count(
+        &self,
+        matching: Vec<(&'static str, Vec<IndexValue>)>,
+        limit: usize,
+    ) -> Option<usize> {
+        let query = Query {
+            collection: ParkedRecord::COLLECTION.name,
+            matching,
+            after: None,
+            order: Order::Ascending,
+            limit,
+        };
+        self.count.send(Count::new(query)).await.ok()?.ok()
+    }
+
+    /// Changes a parked record, however long that takes; the record as it then is, or
+    /// none where there is no such record (any more).
+    pub(super) async fn change(&self, id: ParkedId, change: Change) -> Result<Option<Changed>, Ending> {
         for failures in 1.. {
             let message = ChangeParked {
                 id,
@@ -79,12 +125,13 @@ impl ParkingDesk {
                 deadline: None,
             };
             match self.change.send(message).await {
-                Ok(Ok(Ok(record))) => return Ok(record),
+                Ok(Ok(Ok(changed))) => return Ok(Some(changed)),
                 Err(MailboxError::Closed | MailboxError::Timeout) | Ok(Err(RepositoryError::Stopping)) => {
                     return Err(Ending);
                 }
                 Ok(Ok(Err(refusal))) => {
-                    log::error!(target: "KafkaConsumerActor", parked:% = id; "cannot be changed: {refusal:?}")
+                    log::warn!(target: "KafkaConsumerActor", parked:% = id; "not changed: {refusal:?}");
+                    return Ok(None);
                 }
                 Ok(Err(error)) => {
                     log::error!(target: "KafkaConsumerActor", parked:% = id; "not parked yet: {error}")
@@ -95,37 +142,12 @@ impl ParkingDesk {
         Err(Ending)
     }
 
-    /// Puts a copy of a record that has failed for good on the dead-letter topic, however long that
-    /// takes.
-    ///
-    /// Before that is written down in the parked record: a crash in between costs a second copy, not
-    /// the only one.
-    pub(super) async fn bury(
-        &self,
-        record: &ConsumedRecord,
-        failure: &Failure,
-        attempts: u32,
-    ) -> Result<(), Ending> {
-        let verdict = Verdict {
-            group: &self.group,
-            reason: &failure.reason,
-            error: &failure.error,
-            attempts,
-            time: self.environment.now(),
-        };
-        let letter = dead_letter(record, &verdict);
-        for failures in 1.. {
-            match self.publisher.send(PublishRecord(letter.clone())).await {
-                Ok(Ok(_)) => break,
-                Ok(Err(error)) => {
-                    log::error!(target: "KafkaConsumerActor", "the dead letter is not written: {error}")
-                }
-                Err(_) => return Err(Ending),
-            }
-            self.pause(failures).await;
-        }
-        self.metrics.dead_letter(&failure.reason);
-        Ok(())
+    /// Open records of a lane.
+    pub(super) fn of_lane(lane: LaneId) -> Vec<(&'static str, Vec<IndexValue>)> {
+        vec![
+            ("lane", vec![IndexValue::Uuid(lane.0)]),
+            ("state", ParkedState::OPEN.map(ParkedState::index_value).to_vec()),
+        ]
     }
 
     /// Open records in these states, of these partitions.
@@ -139,7 +161,7 @@ impl ParkingDesk {
         ]
     }
 
-    async fn pause(&self, failures: u32) {
+    pub(super) async fn pause(&self, failures: u32) {
         tokio::time::sleep(self.environment.jitter(retry_pause(failures))).await;
     }
 }

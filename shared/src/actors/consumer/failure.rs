@@ -16,10 +16,17 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub enum Diagnosis {
     /// It has failed.
     Failed(Failure),
-    /// It has to wait behind an earlier one of its key.
-    Behind,
     /// Nothing: it will be delivered again.
     Abandoned,
+}
+
+/// What a consumer does not give up on, and for how long.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    pub group: &'a str,
+    /// How long what comes too early is tried.
+    pub patience: Duration,
+    pub environment: &'a Environment,
 }
 
 /// Every cause is named, so a new one does not compile until its fate is chosen. `attempts` were made,
@@ -28,15 +35,20 @@ pub enum Diagnosis {
 pub fn classify(
     error: HandlerError,
     attempts: u32,
-    patience: Duration,
-    environment: &Environment,
+    desk: &Patience<'_>,
 ) -> Diagnosis {
+    let Patience {
+        group,
+        patience,
+        environment,
+    } = *desk;
     let retry = Fate::Retry(environment.jitter(retry_pause(attempts)));
     let failed = |fate, reason: &str, error| {
         Diagnosis::Failed(Failure {
             fate,
             reason: reason.to_owned(),
             error,
+            group: group.to_owned(),
         })
     };
     match error {
@@ -46,7 +58,6 @@ pub fn classify(
         }
         HandlerError::TooEarly { code, message } => failed(Fate::Final, code, message),
         HandlerError::Poison { code, message } => failed(Fate::Final, code, message),
-        HandlerError::Behind => Diagnosis::Behind,
         HandlerError::Abandoned => Diagnosis::Abandoned,
     }
 }
@@ -74,8 +85,12 @@ mod tests {
             message: "none".into(),
         };
         let environment = Environment::real();
-        let patience = Duration::from_secs(30);
-        let fate = |attempts| match classify(early(), attempts, patience, &environment) {
+        let desk = Patience {
+            group: "g",
+            patience: Duration::from_secs(30),
+            environment: &environment,
+        };
+        let fate = |attempts| match classify(early(), attempts, &desk) {
             Diagnosis::Failed(failure) => failure.fate,
             other => panic!("it has failed, not {other:?}"),
         };

@@ -1,36 +1,45 @@
 //! Looks for parked records of this consumer's partitions: at an assignment, before anything of the
-//! partition is handled; then regularly, for what operators asked for by way of another instance and
-//! for what an instance left behind that lost the partition.
+//! partition is handled; then regularly for what operators asked for by way of another instance.
+//!
+//! A look reads ids and states, never whole records, and no more than a page at a time: a large
+//! backlog is worked off page by page.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Message};
 
-use super::{KafkaConsumerActor, desk::ParkingDesk};
+use super::{KafkaConsumerActor, desk::ParkingDesk, lanes::Open};
 use crate::{
+    actors::repository::OpenRecord,
     environment::Timestamp,
     event_log::Assignment,
-    parking::{Due, LaneId, ParkedState, due},
+    parking::{LONGEST_PAUSE, LaneId, ParkedState},
 };
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Records that are read at a time.
-const PAGE: usize = 500;
-/// With more open records than this, only each so-manieth look reads all of them.
-const FEW: usize = 500;
+/// Records that a look takes on: twice as many lanes as run at a time.
+const PAGE: usize = 256;
+/// Records that are read at a time when a partition is taken over.
+const TAKE_OVER: usize = 5_000;
+/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look.
+const FEW: usize = 1_000;
 /// See [`FEW`].
-const THOROUGH_EVERY: u64 = 15;
+const COUNT_EVERY: u64 = 15;
+/// No more are counted.
+const MOST_COUNTED: usize = 1_000_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
 
-/// When it looks how thoroughly.
+/// What the regular looks know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     made: u64,
-    /// Open records found by the last thorough look.
+    /// Open records when they were counted last.
     open: usize,
     looking: bool,
+    /// The last look filled its page: there is probably more.
+    full: bool,
 }
 
 /// Looks for what is due now, for example because an operator has just asked for something.
@@ -38,32 +47,24 @@ pub(super) struct Looks {
 #[rtype(result = "()")]
 pub struct Look;
 
-/// The lanes that were found.
-type Lanes = BTreeMap<LaneId, FoundLane>;
-
-struct FoundLane {
-    topic: String,
-    partition: i32,
-    /// When its head is due.
-    due: Option<Timestamp>,
-}
+/// Lanes that were found, each with when its head is due.
+type Found = BTreeMap<LaneId, (Open, Option<Timestamp>)>;
 
 /// The parked lanes of these assignments are known.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Opened {
     assignments: Vec<Assignment>,
-    lanes: Lanes,
+    lanes: Found,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Looked(Option<Found>);
-
-struct Found {
-    lanes: Lanes,
-    /// Open records by state, where all were read.
-    open: Option<BTreeMap<ParkedState, usize>>,
+struct Looked {
+    lanes: Found,
+    full: bool,
+    /// Open records by state, where they were counted.
+    open: Option<[(ParkedState, usize); 4]>,
 }
 
 impl KafkaConsumerActor {
@@ -71,13 +72,13 @@ impl KafkaConsumerActor {
         ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look(ctx));
     }
 
-    /// Reads which keys of new partitions are parked, however long that takes; then their records are
+    /// Reads which lanes of new partitions are parked, however long that takes; then their records are
     /// handled.
     pub(super) fn open(&self, assignments: Vec<Assignment>, ctx: &mut Context<Self>) {
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let found = loop {
-                match read(&desk, &assignments, &ParkedState::OPEN).await {
+            let lanes = loop {
+                match take_over(&desk, &assignments).await {
                     Ok(found) => break found,
                     Err(error) => {
                         log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -85,41 +86,61 @@ impl KafkaConsumerActor {
                     }
                 }
             };
-            this.do_send(Opened {
-                assignments,
-                lanes: found.lanes,
-            });
+            this.do_send(Opened { assignments, lanes });
         });
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         let assignments = self.partitions.assignments();
         if assignments.is_empty() {
-            return self.count_open(&BTreeMap::new());
+            return self.count_open(&ParkedState::OPEN.map(|state| (state, 0)));
         }
         if self.looks.looking || self.draining.is_some() {
             return;
         }
         self.looks.looking = true;
         self.looks.made += 1;
-        let thorough = self.looks.open <= FEW || self.looks.made.is_multiple_of(THOROUGH_EVERY);
-        let states: &[ParkedState] = if thorough {
-            &ParkedState::OPEN
-        } else {
-            &[ParkedState::Retrying, ParkedState::Requested]
-        };
+        let counts = self.looks.open <= FEW || self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let found = read(&desk, &assignments, states).await;
-            if let Err(error) = &found {
-                log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
-            }
-            let found = found.ok().map(|found| Found {
-                open: found.open.filter(|_| thorough),
-                ..found
-            });
-            this.do_send(Looked(found));
+            let looked = match look(&desk, &assignments, counts).await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
+                    Looked {
+                        lanes: Found::new(),
+                        full: false,
+                        open: None,
+                    }
+                }
+            };
+            this.do_send(looked);
         });
+    }
+
+    /// Goes on with a backlog as soon as there is room for more of it.
+    pub(super) fn look_on(&mut self, ctx: &mut Context<Self>) {
+        if self.looks.full && !self.lanes.is_busy() {
+            self.look(ctx);
+        }
+    }
+
+    fn count_open(&mut self, open: &[(ParkedState, usize)]) {
+        self.looks.open = open.iter().map(|(_, records)| records).sum();
+        let by_state = open.iter().map(|(state, records)| (state.as_str(), *records));
+        self.metrics.parked_open(by_state);
+    }
+
+    /// These lanes are parked, as far as they are of assignments that are not over.
+    fn meet(&mut self, found: Found) -> Vec<LaneId> {
+        let mut met = Vec::new();
+        for (lane, (open, due)) in found {
+            if self.partitions.is_ours(&open.assignment) {
+                self.lanes.found(lane, open, due);
+                met.push(lane);
+            }
+        }
+        met
     }
 }
 
@@ -135,99 +156,107 @@ impl Handler<Opened> for KafkaConsumerActor {
     type Result = ();
 
     fn handle(&mut self, Opened { assignments, lanes }: Opened, ctx: &mut Context<Self>) {
-        self.meet(lanes, &assignments, ctx);
+        self.meet(lanes);
+        if self.draining.is_none() {
+            self.lanes.wake(self.environment.now());
+        }
         for assignment in assignments {
             for record in self.partitions.open(&assignment) {
-                self.sort_in(record, ctx);
+                self.sort_in(record);
             }
         }
+        self.carry_out(ctx);
     }
 }
 
 impl Handler<Looked> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Looked(found): Looked, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Looked { lanes, full, open }: Looked, ctx: &mut Context<Self>) {
         self.looks.looking = false;
-        let Some(Found { lanes, open }) = found else {
-            return;
-        };
+        self.looks.full = full;
         if let Some(open) = open {
             self.count_open(&open);
-            // Those that are not found were dealt with by somebody else: a run will tell.
-            let now = self.environment.now();
-            for lane in self.parked.lanes() {
-                if !lanes.contains_key(&lane)
-                    && let Some(assignment) = self.parked.get(lane).map(|parked| parked.assignment.clone())
-                {
-                    self.is_parked(lane, &assignment, Some(now), ctx);
-                }
+        }
+        if self.draining.is_none() {
+            for lane in self.meet(lanes) {
+                self.lanes.want(lane);
             }
         }
-        let assignments = self.partitions.assignments();
-        self.meet(lanes, &assignments, ctx);
+        self.carry_out(ctx);
     }
 }
 
-impl KafkaConsumerActor {
-    fn count_open(&mut self, open: &BTreeMap<ParkedState, usize>) {
-        self.looks.open = open.values().sum();
-        let number = |state| open.get(&state).copied().unwrap_or(0);
-        let by_state = ParkedState::OPEN.map(|state| (state.as_str(), number(state)));
-        self.metrics.parked_open(by_state);
+/// What operators asked for, at most a page of it.
+async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> Result<Looked, String> {
+    let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
+    let partitions = || assignments.iter().map(|assignment| assignment.partition);
+    let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
+    let page = desk.page(requested, None, PAGE).await?;
+    let full = page.len() == PAGE;
+    let mut lanes = Found::new();
+    for record in &page {
+        // Due now, whenever that is.
+        add(&mut lanes, &owned, record, None);
     }
-
-    /// These lanes are parked, as far as they are of these assignments and these are not over.
-    fn meet(&mut self, lanes: Lanes, assignments: &[Assignment], ctx: &mut Context<Self>) {
-        // What is due later is found by the next look.
-        let soon = self.environment.now().after(LOOK_EVERY);
-        for (lane, found) in lanes {
-            let of = |assignment: &&Assignment| {
-                *assignment.topic == *found.topic && assignment.partition == found.partition
-            };
-            if let Some(assignment) = assignments.iter().find(of)
-                && self.partitions.is_ours(assignment)
-            {
-                let due = found.due.filter(|due| *due <= soon);
-                self.is_parked(lane, assignment, due, ctx);
-            }
+    let mut open = None;
+    if counts {
+        let mut counted = ParkedState::OPEN.map(|state| (state, 0));
+        for (state, records) in &mut counted {
+            let matching = ParkingDesk::of_partitions(partitions(), &[*state]);
+            *records = desk.count(matching, MOST_COUNTED).await.unwrap_or_default();
         }
+        open = Some(counted);
     }
+    Ok(Looked { lanes, full, open })
 }
 
-async fn read(
-    desk: &ParkingDesk,
-    assignments: &[Assignment],
-    states: &[ParkedState],
-) -> Result<Found, String> {
+/// All open lanes of these partitions.
+async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Found, String> {
     let partitions = assignments.iter().map(|assignment| assignment.partition);
-    let matching = ParkingDesk::of_partitions(partitions, states);
+    let matching = ParkingDesk::of_partitions(partitions, &ParkedState::OPEN);
     let now = desk.environment.now();
-    let (mut lanes, mut open) = (Lanes::new(), BTreeMap::new());
+    let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
+    let mut lanes = Found::new();
     let mut after = None;
     loop {
-        let page = desk.page(matching.clone(), after, PAGE).await?;
+        let page = desk.page(matching.clone(), after, TAKE_OVER).await?;
         for record in &page {
-            *open.entry(record.state).or_default() += 1;
-            let due = match due(record, now) {
-                Due::Replay | Due::Discard => Some(now),
-                Due::At(next) => Some(next),
-                Due::Never => None,
+            let due = match record.state {
+                // Asked for, or left behind by a run that ended with its process.
+                ParkedState::Requested | ParkedState::Waiting => Some(now),
+                ParkedState::Retrying => {
+                    let next = record.next_try_at.unwrap_or(now);
+                    // No pause is that long: the clock was another, or was set back.
+                    Some(next).filter(|next| next.since(now) <= LONGEST_PAUSE * 2).or(Some(now))
+                }
+                ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => None,
             };
-            if due.is_none() && record.lane.is_alone() {
-                continue;
-            }
-            // In the order of the log: the first of a lane is its head.
-            lanes.entry(record.lane).or_insert_with(|| FoundLane {
-                topic: record.topic.clone(),
-                partition: record.partition,
-                due,
-            });
+            add(&mut lanes, &owned, record, due);
         }
-        if page.len() < PAGE {
-            let open = Some(open);
-            return Ok(Found { lanes, open });
+        if page.len() < TAKE_OVER {
+            return Ok(lanes);
         }
         after = page.last().map(|record| record.id);
+    }
+}
+
+/// In the order of the log: the first record of a lane is its head.
+fn add(lanes: &mut Found, assignments: &[Arc<Assignment>], record: &OpenRecord, due: Option<Timestamp>) {
+    let of = |assignment: &&Arc<Assignment>| {
+        *assignment.topic == *record.topic && assignment.partition == record.partition
+    };
+    match lanes.get_mut(&record.lane) {
+        Some((open, _)) => open.records += 1,
+        None => {
+            if let Some(assignment) = assignments.iter().find(of) {
+                let open = Open {
+                    assignment: assignment.clone(),
+                    head: record.id,
+                    records: 1,
+                };
+                lanes.insert(record.lane, (open, due));
+            }
+        }
     }
 }

@@ -1,19 +1,23 @@
 //! The actor that consumes: a list of topics and a table of handlers by event name, until it is
 //! told to stop.
 //!
-//! Promises: an offset is stored only when everything up to it is done. Records of one key are
-//! handed over in their order, each once the one before has its place in the repository's queue, so
-//! one busy customer still fills whole rounds. A record that fails is parked, and the later ones of
-//! its key behind it; only then it counts as done (see [`crate::parking`]). At most `MAX_IN_FLIGHT`
-//! records are under way.
+//! Promises:
 //!
-//! Asks the handlers of its [`Routes`], the RepositoryActor for what is parked and, for dead
-//! letters, the PublisherActor. Lives on the same thread as they do. When it fails for good, the
-//! service ends.
+//! - An offset is stored only when everything up to it is done or parked.
+//! - Healthy records of a key are handed over in their order, each once the one before has its place
+//!   in the repository's queue. So one busy customer still fills whole rounds.
+//! - A record that fails is parked, and later records of its subject behind it; others of its key go
+//!   on (see [`crate::parking`] and `lanes`).
+//! - At most [`MAX_IN_FLIGHT`] records and [`MAX_BYTES`] are under way.
+//!
+//! Asks the handlers of its [`Routes`] and the RepositoryActor for what is parked. Lives on the same
+//! thread as they do. When it fails for good, the service ends.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, SpawnHandle, StreamHandler,
+};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
@@ -22,39 +26,39 @@ use crate::{
         essential::{Check, Drain, Essential},
         repository::Turn,
     },
-    environment::Environment,
-    event_log::{Assignment, ConsumedRecord, Consumer, Signal, Subscribed},
+    environment::{Environment, Timestamp},
+    event_log::{Assignment, ConsumedRecord, Consumer, Offset, Signal, Subscribed},
     metrics::Metrics,
     mutants::{self, Mutant},
-    parking::{LaneId, usable},
+    parking::KeyId,
 };
 
-mod dead_letter;
 mod desk;
-mod dispatch;
 mod failure;
 mod lanes;
 mod look;
-mod parked_lanes;
 mod parking;
 mod partitions;
+mod read;
 mod routes;
 mod runner;
 pub mod watermark;
 
 pub use desk::ParkingDesk;
-use dispatch::{Addressee, Begun, addressee, begin};
-use lanes::{Lanes, lane_of};
+use lanes::{InOrder, Lanes, Step};
 pub use look::Look;
-use parked_lanes::{ParkedLane, ParkedLanes};
 use partitions::Partitions;
+use read::{Content, Item, content};
 pub use routes::{Answer, Handle, HandlerError, Routes, outcome};
+use runner::Runner;
 
 /// Records under way at which no more are taken; enough to fill several rounds.
 const MAX_IN_FLIGHT: usize = 2048;
 /// Records under way at which more are taken again. Well below the other: pausing throws away what
 /// Kafka's client has fetched ahead.
 const RESUME_AT: usize = MAX_IN_FLIGHT / 4;
+/// Bytes of records under way at which no more are taken.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long leaving the group may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -68,14 +72,15 @@ pub struct KafkaConsumerActor {
     environment: Environment,
     metrics: Metrics,
     partitions: Partitions,
-    /// What is handed over and what waits for its turn.
-    lanes: Lanes,
-    /// Keys with records that could not be handled.
-    parked: ParkedLanes,
-    /// When and how thoroughly parked records are looked for.
+    /// What is handed over, what waits for its turn, and what is parked.
+    lanes: Lanes<Item>,
     looks: look::Looks,
+    /// When parked records are due next, and what wakes us then.
+    alarm: Option<(Timestamp, SpawnHandle)>,
     /// Records taken and not done.
     in_flight: usize,
+    /// Their bytes.
+    bytes: usize,
     paused: bool,
     draining: Option<oneshot::Sender<()>>,
     _essential: Essential,
@@ -97,20 +102,25 @@ pub struct ConsumerSettings {
     pub essential: Essential,
 }
 
+/// The record of this key that was handed over last has its place in the repository's queue.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Accepted(LaneId);
+struct Accepted(KeyId);
 
 /// A record that was handed over, with what its handler answered.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Answered {
-    lane: LaneId,
+    item: Item,
     /// It had a place in the repository's queue before.
     accepted: bool,
-    record: ConsumedRecord,
     answer: Result<(), HandlerError>,
 }
+
+/// Whether a record, edited by an operator, could be handed to a handler; why not.
+#[derive(Message)]
+#[rtype(result = "Result<(), String>")]
+pub struct Inspect(pub ConsumedRecord);
 
 impl KafkaConsumerActor {
     /// A consumer that begins when the actor is started.
@@ -132,9 +142,10 @@ impl KafkaConsumerActor {
             metrics,
             partitions: Partitions::default(),
             lanes: Lanes::default(),
-            parked: ParkedLanes::default(),
             looks: look::Looks::default(),
+            alarm: None,
             in_flight: 0,
+            bytes: 0,
             paused: false,
             draining: None,
             _essential: essential,
@@ -161,14 +172,19 @@ impl StreamHandler<Signal> for KafkaConsumerActor {
                 self.open(assignments, ctx);
             }
             Signal::Revoked(assignments) => {
-                let parked = self.parked.revoked(&assignments);
-                let waiting = self.lanes.forget(&assignments);
+                let waiting = self.lanes.revoked(&assignments);
                 let held = self.partitions.revoked(&assignments);
-                self.leave(parked + waiting + held);
+                self.leave(waiting.records + held.records, waiting.bytes + held.bytes);
+                self.carry_out(ctx);
             }
-            Signal::Records(records) => records.into_iter().for_each(|record| self.take(record, ctx)),
+            Signal::Records(records) => {
+                for record in records {
+                    self.take(record);
+                }
+                self.carry_out(ctx);
+            }
             Signal::Failed(error) => {
-                log::error!(target: "KafkaConsumerActor", group = self.desk.group(); "cannot go on: {error}");
+                log::error!(target: "KafkaConsumerActor", group = self.desk.group.as_str(); "cannot go on: {error}");
                 ctx.stop();
             }
         }
@@ -178,9 +194,9 @@ impl StreamHandler<Signal> for KafkaConsumerActor {
 impl Handler<Accepted> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Accepted(lane): Accepted, ctx: &mut Context<Self>) {
-        self.lanes.accepted(lane);
-        self.advance(lane, ctx);
+    fn handle(&mut self, Accepted(key): Accepted, ctx: &mut Context<Self>) {
+        self.lanes.accepted(key);
+        self.carry_out(ctx);
     }
 }
 
@@ -189,17 +205,36 @@ impl Handler<Answered> for KafkaConsumerActor {
 
     fn handle(&mut self, answered: Answered, ctx: &mut Context<Self>) {
         let Answered {
-            lane,
+            item,
             accepted,
-            record,
             answer,
         } = answered;
-        self.lanes.done(lane, accepted);
-        match answer {
-            Ok(()) => self.done(&record.assignment(), record.position.offset),
-            Err(error) => self.fail(record, error, ctx),
+        match answer.map_err(|error| self.diagnose(error)) {
+            Err(Some(failure)) => self.lanes.failed(item, failure, accepted),
+            answer => {
+                let (lane, key, assignment) = (item.lane(), item.key(), item.assignment());
+                self.lanes.done(lane, key, &assignment, accepted);
+                let (offset, bytes) = (item.record.position.offset, item.record.bytes());
+                match answer {
+                    Ok(()) => self.done(&assignment, offset, bytes),
+                    // Neither done nor parked: its offset is not stored.
+                    Err(_) => self.leave(1, bytes),
+                }
+            }
         }
-        self.proceed(lane, ctx);
+        self.carry_out(ctx);
+    }
+}
+
+impl Handler<Inspect> for KafkaConsumerActor {
+    type Result = Result<(), String>;
+
+    fn handle(&mut self, Inspect(record): Inspect, _: &mut Context<Self>) -> Self::Result {
+        match content(&self.routes, &record) {
+            Content::Event(_) => Ok(()),
+            Content::Nobody(why) => Err(format!("nobody here handles it: {}", why.as_str())),
+            Content::Unreadable(error, _) => Err(error.to_string()),
+        }
     }
 }
 
@@ -218,10 +253,9 @@ impl Handler<Drain> for KafkaConsumerActor {
         let (told, drained) = oneshot::channel();
         self.draining = Some(told);
         self.consumer.pause();
-        self.parked.stop_all();
-        // What waits behind a key is not begun any more; it will be delivered to somebody else.
-        let forgotten = self.lanes.forget_all() + self.partitions.forget_held();
-        self.leave(forgotten);
+        // What waits is not begun any more; it will be delivered to somebody else.
+        let (waiting, held) = (self.lanes.stop(), self.partitions.forget_held());
+        self.leave(waiting.records + held.records, waiting.bytes + held.bytes);
         let consumer = self.consumer.clone();
         Box::pin(async move {
             let _ = drained.await;
@@ -231,8 +265,8 @@ impl Handler<Drain> for KafkaConsumerActor {
 }
 
 impl KafkaConsumerActor {
-    /// Begins a record.
-    fn take(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
+    /// Takes a record from the log.
+    fn take(&mut self, record: ConsumedRecord) {
         if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
         }
@@ -241,71 +275,78 @@ impl KafkaConsumerActor {
                 .store(&record.assignment(), record.position.offset + 1);
         }
         self.in_flight += 1;
+        self.bytes += record.bytes();
         self.metrics.in_flight(self.in_flight);
-        if self.in_flight >= MAX_IN_FLIGHT && !self.paused {
+        if (self.in_flight >= MAX_IN_FLIGHT || self.bytes >= MAX_BYTES) && !self.paused {
             self.paused = true;
             self.consumer.pause();
         }
         if let Some(record) = self.partitions.hold(record) {
-            self.sort_in(record, ctx);
+            self.sort_in(record);
         }
     }
 
-    /// Puts a record where it belongs: behind those of its key that are parked, or those under way.
-    fn sort_in(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
-        let lane = lane_of(&record);
-        let quiet = self.lanes.is_quiet(lane);
-        match self.is_held_up(lane) {
-            // What nobody handles has no effect that could come too early.
-            Some(parked) if quiet && !parked.holding => match addressee(&self.routes, &record) {
-                Ok(Addressee::Nobody { known }) => self.skip(&record, known),
-                Ok(Addressee::Handler(..)) | Err(_) => self.park_behind(record, ctx),
-            },
-            Some(_) => self.lanes.enter(lane, record),
-            None => {
-                self.lanes.enter(lane, record);
-                self.advance(lane, ctx);
+    /// Puts a record where it belongs.
+    fn sort_in(&mut self, record: ConsumedRecord) {
+        match content(&self.routes, &record) {
+            Content::Event(event) => self.lanes.arrived(Item::new(record, Some(event))),
+            // A record without a handler has no effect that could come too early.
+            Content::Nobody(why) => {
+                self.metrics.skipped(why.as_str());
+                self.done(&record.assignment(), record.position.offset, record.bytes());
+            }
+            Content::Unreadable(error, _) => {
+                let bytes = record.bytes();
+                match self.diagnose(error) {
+                    Some(failure) => self.lanes.park_first(Item::new(record, None), failure),
+                    None => self.leave(1, bytes),
+                }
             }
         }
     }
 
-    /// The lane, if records of it cannot be handled as they come.
-    fn is_held_up(&mut self, lane: LaneId) -> Option<&mut ParkedLane> {
-        self.parked
-            .get(lane)
-            .filter(|_| !mutants::is_active(Mutant::OvertakeParked))
-    }
-
-    /// Hands over what it is the turn of.
-    fn advance(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        while self.is_held_up(lane).is_none()
-            && let Some(record) = self.lanes.next(lane)
-        {
-            self.hand_over(lane, record, ctx);
+    /// Carries out what the lanes ask for.
+    fn carry_out(&mut self, ctx: &mut Context<Self>) {
+        while let Some(step) = self.lanes.next_step() {
+            match step {
+                Step::HandOver(item) => self.hand_over(item, ctx),
+                Step::Park(item, why) => self.park(item, why, ctx),
+                Step::Run {
+                    lane,
+                    assignment,
+                    head,
+                    single,
+                    stop,
+                } => {
+                    let runner = Runner {
+                        lane,
+                        head,
+                        single,
+                        routes: self.routes.clone(),
+                        desk: self.desk.clone(),
+                        stop,
+                    };
+                    self.run(runner, assignment, ctx);
+                }
+            }
         }
+        self.set_alarm(ctx);
     }
 
     /// Sends a record to its handler.
-    fn hand_over(&mut self, lane: LaneId, record: ConsumedRecord, ctx: &mut Context<Self>) {
-        let (turn, when_accepted) = Turn::new(usable(record.key.as_deref()).map(|_| lane));
-        let (name, answer) = match begin(&self.routes, &record, turn) {
-            Ok(Begun::Answer(name, answer)) => (name, answer),
-            Ok(Begun::Skipped { known }) => {
-                self.lanes.done(lane, false);
-                return self.skip(&record, known);
-            }
-            Err(error) => {
-                self.lanes.done(lane, false);
-                return self.fail(record, error, ctx);
-            }
+    fn hand_over(&mut self, mut item: Item, ctx: &mut Context<Self>) {
+        let Some(event) = item.event.take() else {
+            return;
         };
+        let (turn, when_accepted) = Turn::new();
+        let (key, name, answer) = (item.key(), event.name(), event.hand_over(turn));
         let (this, metrics) = (ctx.address(), self.metrics.clone());
         actix::spawn(async move {
             let accepted = async {
                 // Dropped unsent where the handler failed before: the answer tells then.
                 let accepted = when_accepted.await.is_ok();
                 if accepted {
-                    this.do_send(Accepted(lane));
+                    this.do_send(Accepted(key));
                 }
                 accepted
             };
@@ -315,33 +356,28 @@ impl KafkaConsumerActor {
                 metrics.consumed(name);
             }
             this.do_send(Answered {
-                lane,
+                item,
                 accepted,
-                record,
                 answer,
             });
         });
     }
 
-    /// A record is meant for nobody here.
-    fn skip(&mut self, record: &ConsumedRecord, known: bool) {
-        self.metrics.skipped(known);
-        self.done(&record.assignment(), record.position.offset);
-    }
-
     /// A record is handled, or parked: its offset may be stored once all before it are.
-    fn done(&mut self, assignment: &Assignment, offset: i64) {
+    fn done(&mut self, assignment: &Assignment, offset: Offset, bytes: usize) {
         if let Some(next) = self.partitions.done(assignment, offset) {
             self.consumer.store(assignment, next);
         }
-        self.leave(1);
+        self.leave(1, bytes);
     }
 
-    /// So many records are no longer under way here.
-    fn leave(&mut self, records: usize) {
+    /// So many records, of so many bytes, are no longer under way here.
+    fn leave(&mut self, records: usize, bytes: usize) {
         self.in_flight -= records;
+        self.bytes -= bytes;
         self.metrics.in_flight(self.in_flight);
-        if self.paused && self.in_flight <= RESUME_AT && self.draining.is_none() {
+        let few = self.in_flight <= RESUME_AT && self.bytes <= MAX_BYTES / 4;
+        if self.paused && few && self.draining.is_none() {
             self.paused = false;
             self.consumer.resume();
         }

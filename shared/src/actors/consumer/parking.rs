@@ -1,35 +1,34 @@
-//! Parks records that cannot be handled, and the later ones of their key behind them; works parked
-//! keys off and lets them join the live stream.
-
-use std::time::Duration;
+//! Carries out what the lanes ask for: parks records that cannot be handled and later ones of their
+//! subject, and works parked lanes off.
 
 use actix::{AsyncContext, Context, Handler, Message};
-use futures_util::future::join_all;
 
 use super::{
-    KafkaConsumerActor, ParkingDesk,
+    KafkaConsumerActor, ParkingDesk, Routes,
     desk::Ending,
     failure::{Diagnosis, classify},
-    routes::HandlerError,
-    runner::{RunEnd, Runner},
+    lanes::{InOrder, Parked, RunEnd, Why},
+    read::{Item, traces},
+    routes::{HandlerError, Traces},
+    runner::Runner,
 };
 use crate::{
-    environment::Timestamp,
-    event_log::{Assignment, ConsumedRecord, Offset},
+    actors::repository::Changed,
+    event_log::Assignment,
+    logging::Step,
     mutants::{self, Mutant},
-    parking::{Change, Failure, Fate, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
-/// Pause before parked records are read again that could not be.
-const READ_AGAIN: Duration = Duration::from_millis(500);
-
-/// Records are parked and durable; none where the service is ending.
+/// A record is parked and durable, or the service is ending.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Parked {
+pub(super) struct RecordParked {
     lane: LaneId,
     assignment: Assignment,
-    records: Vec<(Offset, Option<ParkedRecord>)>,
+    offset: i64,
+    bytes: usize,
+    outcome: Result<Parked, Ending>,
 }
 
 /// A lane was worked off as far as it went.
@@ -41,129 +40,48 @@ pub(super) struct Ran {
     end: RunEnd,
 }
 
-/// A lane is to be worked off.
+/// Parked records may be due.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct WorkOff(LaneId);
+pub(super) struct Wake;
 
 impl KafkaConsumerActor {
-    /// A record could not be handled.
-    pub(super) fn fail(&mut self, record: ConsumedRecord, error: HandlerError, ctx: &mut Context<Self>) {
-        if mutants::is_active(Mutant::DropPoison) {
-            return self.done(&record.assignment(), record.position.offset);
-        }
-        match classify(error, 1, self.desk.patience, &self.environment) {
-            Diagnosis::Failed(failure) => {
-                log::error!(target: "KafkaConsumerActor", topic = &*record.position.topic,
-                    partition = record.position.partition, offset = record.position.offset,
-                    reason = failure.reason.as_str(); "not handled, parked: {}", failure.error);
-                self.park(record, Some(failure), ctx);
-            }
-            Diagnosis::Behind => self.park_behind(record, ctx),
-            // Neither done nor parked: its offset is not stored.
-            Diagnosis::Abandoned => self.leave(1),
+    /// What a failure means for a record; none where it will be delivered again.
+    pub(super) fn diagnose(&self, error: HandlerError) -> Option<Failure> {
+        match classify(error, 1, &self.desk.patience()) {
+            Diagnosis::Failed(failure) => Some(failure),
+            Diagnosis::Abandoned => None,
         }
     }
 
-    /// A record has to wait behind earlier ones of its key.
-    pub(super) fn park_behind(&mut self, record: ConsumedRecord, ctx: &mut Context<Self>) {
-        self.park(record, None, ctx);
-    }
-
-    fn park(&mut self, record: ConsumedRecord, failure: Option<Failure>, ctx: &mut Context<Self>) {
-        let assignment = record.assignment();
+    /// Writes a record to the store.
+    pub(super) fn park(&mut self, item: Item, why: Why, ctx: &mut Context<Self>) {
+        let (lane, assignment) = (item.lane(), item.assignment());
+        let (offset, bytes) = (item.record.position.offset, item.record.bytes());
         if !self.partitions.is_ours(&assignment) {
             // Whose it is now handles it, or parks it.
-            return self.leave(1);
+            return self.leave(1, bytes);
         }
-        let lane = LaneId::of(&record);
-        self.metrics
-            .parked(failure.as_ref().map_or("behind", |failure| &failure.reason));
-        let (parked, is_new) = self.parked.enter(lane, &assignment);
-        parked.news = true;
-        // Behind a failure that nobody here knows of: the head is looked at once all is durable.
-        parked.wanted |= is_new && failure.is_none();
-        let offset = record.position.offset;
-        parked.queue.insert(offset, NewParked { record, failure });
-        self.park_next(lane, ctx);
-    }
-
-    /// Parks what is next in the queue of a lane, once all that was handed over before is back.
-    ///
-    /// One step after the other, so a record is never durable here before an earlier one of its key:
-    /// after a crash, what is found in the store has nothing missing in front of it.
-    fn park_next(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        let quiet = self.lanes.is_quiet(lane);
-        let Some(parked) = self.parked.get(lane) else {
-            return;
-        };
-        if parked.parking || parked.queue.is_empty() || !quiet {
-            return;
+        if mutants::is_active(Mutant::DropPoison) && matches!(why, Why::Failed(_)) {
+            self.lanes.parked(lane, &assignment, Parked::Closed);
+            return self.done(&assignment, offset, bytes);
         }
-        parked.parking = true;
-        let (next, assignment) = (parked.next(), parked.assignment.clone());
-        let (desk, this) = (self.desk.clone(), ctx.address());
+        let (desk, routes, this) = (self.desk.clone(), self.routes.clone(), ctx.address());
         actix::spawn(async move {
-            let parks = next.into_iter().map(|new| {
-                let offset = new.record.position.offset;
-                let parked = park(&desk, new);
-                async move { (offset, parked.await.ok()) }
-            });
-            let records = join_all(parks).await;
-            this.do_send(Parked {
+            let outcome = park(&desk, &routes, item, why).await;
+            this.do_send(RecordParked {
                 lane,
                 assignment,
-                records,
+                offset,
+                bytes,
+                outcome,
             });
         });
     }
 
-    /// What waits for its turn in a lane that is parked is parked as well.
-    fn park_waiting(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        for record in self.lanes.take_waiting(lane) {
-            self.sort_in(record, ctx);
-        }
-    }
-
-    /// This lane has open records in the store; `due` tells when its head is.
-    pub(super) fn is_parked(
-        &mut self,
-        lane: LaneId,
-        assignment: &Assignment,
-        due: Option<Timestamp>,
-        ctx: &mut Context<Self>,
-    ) {
-        self.parked.enter(lane, assignment);
-        self.work_off_at(lane, due, ctx);
-        self.proceed(lane, ctx);
-    }
-
-    fn work_off_at(&mut self, lane: LaneId, due: Option<Timestamp>, ctx: &mut Context<Self>) {
-        if let Some(due) = due {
-            ctx.notify_later(WorkOff(lane), due.since(self.environment.now()));
-        }
-    }
-
-    /// Works a lane off if that is wanted and nothing of it is under way.
-    pub(super) fn work_off(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        let quiet = self.lanes.is_quiet(lane) && self.draining.is_none();
-        let Some(parked) = self.parked.get(lane) else {
-            return;
-        };
-        if !parked.wanted || parked.running || parked.parking || !parked.queue.is_empty() || !quiet {
-            return;
-        }
-        parked.wanted = false;
-        parked.running = true;
-        parked.news = false;
-        let assignment = parked.assignment.clone();
-        let runner = Runner {
-            lane,
-            routes: self.routes.clone(),
-            desk: self.desk.clone(),
-            stop: parked.stop.clone(),
-        };
-        let this = ctx.address();
+    /// Works a lane off.
+    pub(super) fn run(&self, runner: Runner, assignment: Assignment, ctx: &mut Context<Self>) {
+        let (lane, this) = (runner.lane, ctx.address());
         actix::spawn(async move {
             let end = runner.run().await;
             this.do_send(Ran {
@@ -174,107 +92,161 @@ impl KafkaConsumerActor {
         });
     }
 
-    /// Does with a lane what can be done now.
-    pub(super) fn proceed(&mut self, lane: LaneId, ctx: &mut Context<Self>) {
-        self.advance(lane, ctx);
-        let quiet = self.lanes.is_quiet(lane);
-        if quiet && self.parked.get(lane).is_some_and(|parked| !parked.holding) {
-            self.park_waiting(lane, ctx);
+    /// Sees to it that what is due next is not forgotten.
+    pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let Some(next) = self.lanes.next_due() else {
+            return;
+        };
+        if self.alarm.as_ref().is_some_and(|(at, _)| *at <= next) {
+            return;
         }
-        self.park_next(lane, ctx);
-        self.work_off(lane, ctx);
+        let pause = next.since(self.environment.now());
+        let handle = ctx.notify_later(Wake, pause);
+        if let Some((_, earlier)) = self.alarm.replace((next, handle)) {
+            ctx.cancel_future(earlier);
+        }
     }
 }
 
-/// Parks a record; one that failed for good gets its dead letter first.
-async fn park(desk: &ParkingDesk, new: NewParked) -> Result<ParkedRecord, Ending> {
-    let position = &new.record.position;
-    let id = ParkedId::of(&position.topic, position.partition, position.offset);
-    let failed = new.failure.as_ref().filter(|failure| failure.fate == Fate::Final);
-    if let Some(failure) = failed {
-        desk.bury(&new.record, failure, 1).await?;
+/// Parks a record. The same event again adds nothing to a lane in which it is parked already.
+async fn park(desk: &ParkingDesk, routes: &Routes, item: Item, why: Why) -> Result<Parked, Ending> {
+    let lane = item.lane();
+    let Item { record, .. } = item;
+    if matches!(why, Why::Behind(_)) && desk.holds(lane, &record).await? {
+        desk.metrics.parked("repeated");
+        return Ok(Parked::Open {
+            due: None,
+            known: true,
+        });
     }
-    desk.change(id, Change::Park(Box::new(new))).await
+    let id = ParkedId::of(
+        &record.position.topic,
+        record.position.partition,
+        record.position.offset,
+    );
+    let traces = traces(routes, &record);
+    let failure = match &why {
+        Why::Failed(failure) => Some(failure.clone()),
+        Why::Behind(_) => None,
+    };
+    let new = NewParked {
+        record,
+        lane,
+        failure,
+    };
+    let Some(Changed { record, changed }) = desk.change(id, Change::Park(Box::new(new))).await? else {
+        return Ok(Parked::Closed);
+    };
+    // Delivered again, it was told before.
+    if changed {
+        let reason = match &why {
+            Why::Failed(failure) => &*failure.reason,
+            Why::Behind(_) => "behind",
+        };
+        desk.metrics.parked(reason);
+        tell(&record, &traces, Some(&why));
+    }
+    Ok(match record.state.is_open() {
+        true => Parked::Open {
+            due: record.next_try_at,
+            known: !changed,
+        },
+        false => Parked::Closed,
+    })
 }
 
-impl Handler<Parked> for KafkaConsumerActor {
+/// Writes the line about a record that is not handled: where it stood and what it is about, wherever
+/// that can be read. What may heal by itself is no error.
+pub(super) fn tell(record: &ParkedRecord, traces: &Traces, why: Option<&Why>) {
+    let key = record.key.as_ref().map(|key| String::from_utf8_lossy(&key.bytes));
+    let step = Step::about("parked", &record.id)
+        .with("topic", &record.topic)
+        .with("partition", &record.partition)
+        .with("offset", &record.offset)
+        .with_some("key", &key)
+        .with_some("event", &traces.event)
+        .with_some("event_id", &traces.event_id)
+        .with_some("order_id", &traces.order_id)
+        .with_some("customer_id", &traces.customer_id)
+        .with_some("correlation_id", &traces.correlation_id)
+        .with_some("reason", &record.reason)
+        .with("attempt", &record.attempts);
+    let error = record.error.as_deref().unwrap_or("no error");
+    const ACTOR: &str = "KafkaConsumerActor";
+    match (record.state, why) {
+        (ParkedState::Waiting, Some(Why::Behind(head))) => step.with("behind", head).log(
+            log::Level::Info,
+            ACTOR,
+            format_args!("parked behind an earlier record of its subject"),
+        ),
+        (ParkedState::Parked, _) => step.log(
+            log::Level::Error,
+            ACTOR,
+            format_args!("parked until an operator decides: {error}"),
+        ),
+        (ParkedState::Retrying, _) if record.attempts > 1 => {
+            step.log(log::Level::Warn, ACTOR, format_args!("failed again, will be tried again: {error}"));
+        }
+        (ParkedState::Retrying, _) => {
+            step.log(log::Level::Info, ACTOR, format_args!("not handled yet, will be tried again: {error}"));
+        }
+        (state, _) => step.log(
+            log::Level::Info,
+            ACTOR,
+            format_args!("parked record: {}", state.as_str()),
+        ),
+    }
+}
+
+impl Handler<RecordParked> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, message: Parked, ctx: &mut Context<Self>) {
-        let Parked {
+    fn handle(&mut self, message: RecordParked, ctx: &mut Context<Self>) {
+        let RecordParked {
             lane,
             assignment,
-            records,
+            offset,
+            bytes,
+            outcome,
         } = message;
-        if let Some(parked) = self.parked.of(lane, &assignment) {
-            parked.parking = false;
-        }
-        for (offset, record) in records {
-            let Some(record) = record else {
-                self.leave(1);
-                continue;
-            };
-            if let Some(parked) = self.parked.of(lane, &assignment) {
-                // It was dealt with before, and delivered again.
-                parked.wanted |= !record.state.is_open();
-                // A record without a key holds nothing up, so there is nothing to remember.
-                if lane.is_alone() && record.state == ParkedState::Parked {
-                    self.parked.remove(lane);
-                }
-                self.work_off_at(lane, record.next_try_at, ctx);
+        match outcome {
+            Ok(parked) => {
+                self.lanes.parked(lane, &assignment, parked);
+                self.done(&assignment, offset, bytes);
             }
-            self.done(&assignment, offset);
+            // Neither done nor parked: its offset is not stored.
+            Err(Ending) => {
+                self.lanes.parked(lane, &assignment, Parked::Abandoned);
+                self.leave(1, bytes);
+            }
         }
-        self.proceed(lane, ctx);
-    }
-}
-
-impl Handler<WorkOff> for KafkaConsumerActor {
-    type Result = ();
-
-    fn handle(&mut self, WorkOff(lane): WorkOff, ctx: &mut Context<Self>) {
-        if let Some(parked) = self.parked.get(lane) {
-            parked.wanted = true;
-            self.work_off(lane, ctx);
-        }
+        self.carry_out(ctx);
     }
 }
 
 impl Handler<Ran> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        Ran {
+    fn handle(&mut self, message: Ran, ctx: &mut Context<Self>) {
+        let Ran {
             lane,
             assignment,
             end,
-        }: Ran,
-        ctx: &mut Context<Self>,
-    ) {
-        let Some(parked) = self.parked.of(lane, &assignment) else {
-            return;
-        };
-        parked.running = false;
-        match end {
-            RunEnd::Empty if parked.news => {
-                // More came meanwhile. Now what comes waits in memory, so the next run is the last.
-                parked.holding = true;
-                parked.wanted = true;
-            }
-            // The key's records are handled as they come again.
-            RunEnd::Empty => self.parked.remove(lane),
-            RunEnd::Blocked(None) if lane.is_alone() => self.parked.remove(lane),
-            RunEnd::Blocked(next) => {
-                parked.holding = false;
-                self.work_off_at(lane, next, ctx);
-            }
-            RunEnd::Unread => {
-                let again = self.environment.now().after(READ_AGAIN);
-                self.work_off_at(lane, Some(again), ctx);
-            }
-            RunEnd::Stopped => {}
+        } = message;
+        self.lanes.ran(lane, &assignment, end);
+        self.carry_out(ctx);
+        self.look_on(ctx);
+    }
+}
+
+impl Handler<Wake> for KafkaConsumerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        if self.draining.is_none() {
+            self.lanes.wake(self.environment.now());
         }
-        self.proceed(lane, ctx);
+        self.carry_out(ctx);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::watermark::Watermark;
+use super::{lanes::Forgotten, watermark::Watermark};
 use crate::event_log::{Assignment, ConsumedRecord, Offset, Partition};
 
 /// The partitions that are assigned now. What belongs to an earlier assignment is not known here.
@@ -13,7 +13,7 @@ pub struct Partitions(BTreeMap<(Arc<str>, Partition), Assigned>);
 struct Assigned {
     generation: u64,
     watermark: Watermark,
-    /// What came before it was known which keys are parked.
+    /// What came before it was known which lanes are parked.
     held: Option<Vec<ConsumedRecord>>,
 }
 
@@ -36,18 +36,18 @@ impl Partitions {
         }
     }
 
-    /// These are no longer; how many records of them were held.
-    pub fn revoked(&mut self, assignments: &[Assignment]) -> usize {
-        let mut held = 0;
+    /// These are no longer; what of them was held is forgotten.
+    pub fn revoked(&mut self, assignments: &[Assignment]) -> Forgotten {
+        let mut held = Vec::new();
         for assignment in assignments {
             let Assignment { topic, partition, .. } = assignment;
             log::info!(target: "KafkaConsumerActor", topic = &**topic, partition = *partition; "revoked");
             if let Some(found) = self.find(assignment) {
-                held += found.held.as_ref().map_or(0, Vec::len);
+                held.extend(found.held.take().into_iter().flatten());
                 self.0.remove(&(topic.clone(), *partition));
             }
         }
-        held
+        Forgotten::of(held.iter().map(ConsumedRecord::bytes))
     }
 
     /// A record is taken. `false`: its partition is not ours any more.
@@ -75,16 +75,17 @@ impl Partitions {
         }
     }
 
-    /// The parked keys of this partition are known: what was held, to be handled now.
+    /// The parked lanes of this partition are known: what was held, to be handled now.
     pub fn open(&mut self, assignment: &Assignment) -> Vec<ConsumedRecord> {
         let held = self.find(assignment).and_then(|found| found.held.take());
         held.unwrap_or_default()
     }
 
-    /// Forgets what is held; how much it was.
-    pub fn forget_held(&mut self) -> usize {
+    /// Forgets what is held.
+    pub fn forget_held(&mut self) -> Forgotten {
         let held = self.0.values_mut().filter_map(|found| found.held.as_mut());
-        held.map(|held| std::mem::take(held).len()).sum()
+        let held: Vec<_> = held.flat_map(std::mem::take).collect();
+        Forgotten::of(held.iter().map(ConsumedRecord::bytes))
     }
 
     /// A record is done; the offset to store, if there is a new one.

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, marker::PhantomData};
 
 use actix::{MailboxError, Message, Recipient};
 use futures_util::future::LocalBoxFuture;
+use uuid::Uuid;
 
 use crate::{
     actors::repository::{RepositoryError, Turn},
     contracts::{self, Event, EventError},
-    envelope::Received,
+    envelope::{self, Received},
+    event_log::ConsumedRecord,
     logging::Step,
 };
 
@@ -46,9 +48,6 @@ pub enum HandlerError {
         /// What is wrong.
         message: String,
     },
-    /// An earlier event of its key has failed: it has to wait behind that.
-    #[error("an earlier event of its key has failed")]
-    Behind,
     /// The service is ending. Nothing is decided about the event: it will be delivered again.
     #[error("the service is ending")]
     Abandoned,
@@ -62,7 +61,6 @@ pub fn outcome<T>(answer: Result<Result<T, RepositoryError>, MailboxError>) -> R
         RepositoryError::Unavailable(message)
         | RepositoryError::OutcomeUnknown(message)
         | RepositoryError::Unfit(message) => HandlerError::Transient(message),
-        RepositoryError::Behind => HandlerError::Behind,
         RepositoryError::Stopping => HandlerError::Abandoned,
         RepositoryError::Panicked(message) => HandlerError::Poison {
             code: "handler-panicked",
@@ -106,9 +104,29 @@ impl Routes {
 }
 
 pub(super) trait Route {
+    /// Reads the event for its handler.
+    fn read(&self, received: Received) -> Result<Box<dyn Addressed>, EventError>;
+}
+
+/// An event that was read, and its handler.
+pub(super) trait Addressed: Send {
     fn name(&self) -> &'static str;
-    /// Decodes the event and sends it to its handler.
-    fn hand_over(&self, received: Received, turn: Turn) -> Result<Answer, EventError>;
+    /// See [`Event::subject`].
+    fn subject(&self) -> Option<Uuid>;
+    /// What log lines about it say.
+    fn traces(&self) -> Traces;
+    /// Sends the event to its handler.
+    fn hand_over(self: Box<Self>, turn: Turn) -> Answer;
+}
+
+/// What a log line says of a record, wherever it can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Traces {
+    pub event: Option<String>,
+    pub event_id: Option<String>,
+    pub order_id: Option<String>,
+    pub customer_id: Option<String>,
+    pub correlation_id: Option<String>,
 }
 
 struct To<E: Event> {
@@ -117,12 +135,45 @@ struct To<E: Event> {
 }
 
 impl<E: Event> Route for To<E> {
+    fn read(&self, received: Received) -> Result<Box<dyn Addressed>, EventError> {
+        let event = contracts::read::<E>(&received.data)?;
+        Ok(Box::new(For {
+            handler: self.handler.clone(),
+            event,
+            received,
+        }))
+    }
+}
+
+struct For<E: Event> {
+    handler: Recipient<Handle<E>>,
+    event: E,
+    received: Received,
+}
+
+impl<E: Event> Addressed for For<E> {
     fn name(&self) -> &'static str {
         E::NAME
     }
 
-    fn hand_over(&self, received: Received, turn: Turn) -> Result<Answer, EventError> {
-        let event = contracts::read::<E>(&received.data)?;
+    fn subject(&self) -> Option<Uuid> {
+        self.event.subject()
+    }
+
+    fn traces(&self) -> Traces {
+        Traces {
+            order_id: self.event.order_id().map(|id| id.to_string()),
+            customer_id: self.event.customer_id().map(|id| id.to_string()),
+            ..Traces::of(&self.received)
+        }
+    }
+
+    fn hand_over(self: Box<Self>, turn: Turn) -> Answer {
+        let For {
+            handler,
+            event,
+            received,
+        } = *self;
         Step::received(&received)
             .with_some("order_id", &event.order_id())
             .with_some("customer_id", &event.customer_id())
@@ -131,14 +182,34 @@ impl<E: Event> Route for To<E> {
                 "KafkaConsumerActor",
                 format_args!("received {}", E::NAME),
             );
-        let asked = self.handler.send(Handle {
+        let asked = handler.send(Handle {
             event,
             received,
             turn,
         });
-        Ok(Box::pin(async move {
-            asked.await.unwrap_or_else(|error| Err(abandoned(error)))
-        }))
+        Box::pin(async move { asked.await.unwrap_or_else(|error| Err(abandoned(error))) })
+    }
+}
+
+impl Traces {
+    /// Of a record whose value cannot be read.
+    pub fn of_headers(record: &ConsumedRecord) -> Traces {
+        let header = |name| envelope::header(record, name);
+        Traces {
+            event: header("ce_type"),
+            event_id: header("ce_id"),
+            correlation_id: header("ce_correlationid"),
+            ..Traces::default()
+        }
+    }
+
+    pub fn of(received: &Received) -> Traces {
+        Traces {
+            event: Some(received.name.clone()),
+            event_id: Some(received.event_id.clone()),
+            correlation_id: Some(received.correlation_id.clone()),
+            ..Traces::default()
+        }
     }
 }
 
@@ -163,7 +234,6 @@ mod tests {
         };
         let panicked = RepositoryError::Panicked("deciding failed".into());
         assert_eq!(failed(panicked), Err(poison));
-        assert_eq!(failed(RepositoryError::Behind), Err(HandlerError::Behind));
         assert_eq!(failed(RepositoryError::Stopping), Err(HandlerError::Abandoned));
         for gone in [MailboxError::Closed, MailboxError::Timeout] {
             assert_eq!(outcome::<()>(Err(gone)), Err(HandlerError::Abandoned));

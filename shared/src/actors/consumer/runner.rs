@@ -5,116 +5,130 @@ use std::{cell::Cell, rc::Rc};
 use super::{
     Routes,
     desk::{Ending, ParkingDesk},
-    dispatch::{Begun, begin},
     failure::{Diagnosis, classify},
+    lanes::RunEnd,
+    parking::tell,
+    read::{Content, content, traces},
 };
 use crate::{
-    actors::repository::{ResumeLane, Turn},
-    document_store::IndexValue,
+    actors::repository::{Changed, Turn},
     environment::Timestamp,
-    parking::{Change, Due, Fate, LaneId, ParkedRecord, ParkedState, due},
+    parking::{Change, Due, LaneId, ParkedId, ParkedRecord, due},
 };
 
-/// Records that are read at a time.
+/// Records of a lane whose ids are read at a time. A lane is mostly one order, hence short.
 const PAGE: usize = 100;
-
-/// How far a run came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunEnd {
-    /// Nothing is left in the lane.
-    Empty,
-    /// The head is not due before this moment; without one, an operator has to decide.
-    Blocked(Option<Timestamp>),
-    /// The records could not be read.
-    Unread,
-    /// It was told to stop.
-    Stopped,
-}
 
 /// What a run works with.
 pub struct Runner {
     pub lane: LaneId,
+    pub head: ParkedId,
+    /// The head is the only record of the lane.
+    pub single: bool,
     pub routes: Rc<Routes>,
     pub desk: ParkingDesk,
     pub stop: Rc<Cell<bool>>,
 }
 
+/// How it goes on behind a record.
+enum Next {
+    /// It is dealt with: it is the next one's turn.
+    Further,
+    /// It is not due before this moment; without one, an operator has to decide.
+    Blocked(Option<Timestamp>),
+}
+
 impl Runner {
-    /// Nothing of the lane may be under way elsewhere in this process.
     pub async fn run(self) -> RunEnd {
-        let matching = vec![
-            ("lane", vec![IndexValue::Uuid(self.lane.0)]),
-            ("state", ParkedState::OPEN.map(ParkedState::index_value).to_vec()),
-        ];
-        self.desk.resume.do_send(ResumeLane(self.lane));
+        let mut ids = vec![self.head];
         loop {
-            let page = match self.desk.page(matching.clone(), None, PAGE).await {
-                Ok(page) if page.is_empty() => return RunEnd::Empty,
-                Ok(page) => page,
-                Err(error) => {
-                    log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
-                    return RunEnd::Unread;
-                }
-            };
-            for record in page {
+            for id in ids {
                 if self.stop.get() {
                     return RunEnd::Stopped;
                 }
-                match self.work_off(record).await {
-                    Ok(None) => {}
-                    Ok(Some(end)) => return end,
+                match self.work_off(id).await {
+                    Ok(Next::Further) => {}
+                    Ok(Next::Blocked(due)) => return self.blocked(id, due).await,
                     Err(Ending) => return RunEnd::Stopped,
                 }
             }
+            if self.single {
+                return RunEnd::Empty;
+            }
+            ids = match self.open().await {
+                Some(open) if open.is_empty() => return RunEnd::Empty,
+                Some(open) => open,
+                None => return RunEnd::Stopped,
+            };
         }
     }
 
-    /// Carries out what is due with a record. `None`: it is dealt with, and it is the next one's turn.
-    async fn work_off(&self, record: ParkedRecord) -> Result<Option<RunEnd>, Ending> {
-        let change = match due(&record, self.desk.environment.now()) {
-            Due::Discard => Change::Discard,
-            Due::At(next) => return Ok(Some(RunEnd::Blocked(Some(next)))),
-            Due::Never => return Ok(Some(RunEnd::Blocked(None))),
-            Due::Replay => match self.replay(&record).await? {
-                Some(change) => change,
-                None => return Ok(Some(RunEnd::Unread)),
+    async fn blocked(&self, head: ParkedId, due: Option<Timestamp>) -> RunEnd {
+        let records = match self.single {
+            true => 1,
+            false => match self.open().await {
+                Some(open) => u32::try_from(open.len()).unwrap_or(u32::MAX),
+                None => return RunEnd::Stopped,
             },
         };
-        let record = self.desk.change(record.id, change).await?;
-        log::info!(target: "KafkaConsumerActor", parked:% = record.id, topic = record.topic.as_str(),
-            partition = record.partition, offset = record.offset, attempt = record.attempts;
-            "parked record: {}", record.state.as_str());
-        self.desk.metrics.replayed(record.state.as_str());
-        Ok(match record.state {
-            ParkedState::Done | ParkedState::Discarded => None,
-            ParkedState::Parked | ParkedState::Waiting | ParkedState::Retrying | ParkedState::Requested => {
-                Some(RunEnd::Blocked(record.next_try_at))
+        RunEnd::Blocked { head, records, due }
+    }
+
+    /// The ids of the lane's open records, at most a page; `None`: the run was told to stop.
+    async fn open(&self) -> Option<Vec<ParkedId>> {
+        for failures in 1.. {
+            match self.desk.page(ParkingDesk::of_lane(self.lane), None, PAGE).await {
+                Ok(page) => return Some(page.into_iter().map(|record| record.id).collect()),
+                Err(_) if self.stop.get() => return None,
+                Err(error) => {
+                    if failures == 1 {
+                        log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
+                    }
+                    self.desk.pause(failures).await;
+                }
             }
+        }
+        None
+    }
+
+    /// Carries out what is due with a record.
+    async fn work_off(&self, id: ParkedId) -> Result<Next, Ending> {
+        // What an operator was promised before this is durable is in the record that comes back.
+        let begun = self.desk.change(id, Change::Begin).await?;
+        let Some(record) = begun.map(|begun| begun.record).filter(|record| record.state.is_open()) else {
+            return Ok(Next::Further);
+        };
+        let change = match due(&record, self.desk.environment.now()) {
+            Due::Discard => Change::Discard,
+            Due::At(next) => return Ok(Next::Blocked(Some(next))),
+            Due::Never => return Ok(Next::Blocked(None)),
+            Due::Replay => self.replay(&record).await?,
+        };
+        let Some(Changed { record, .. }) = self.desk.change(id, change).await? else {
+            return Ok(Next::Further);
+        };
+        tell(&record, &traces(&self.routes, &record.to_handle()), None);
+        self.desk.metrics.replayed(record.state.as_str());
+        Ok(match record.state.is_open() {
+            true => Next::Blocked(record.next_try_at),
+            false => Next::Further,
         })
     }
 
-    /// Hands a record over. `None`: it has to wait behind another.
-    async fn replay(&self, record: &ParkedRecord) -> Result<Option<Change>, Ending> {
-        let consumed = record.to_handle();
-        let lane = consumed.key.as_ref().map(|_| self.lane);
-        let (turn, _when_accepted) = Turn::new(lane);
-        let answer = match begin(&self.routes, &consumed, turn) {
-            Ok(Begun::Answer(_, answer)) => answer.await,
-            Ok(Begun::Skipped { .. }) => Ok(()),
-            Err(error) => Err(error),
+    /// Hands a record over to its handler; what that makes of it.
+    async fn replay(&self, record: &ParkedRecord) -> Result<Change, Ending> {
+        let (turn, _when_accepted) = Turn::new();
+        let answer = match content(&self.routes, &record.to_handle()) {
+            Content::Event(event) => event.hand_over(turn).await,
+            Content::Nobody(_) => Ok(()),
+            Content::Unreadable(error, _) => Err(error),
         };
         let Err(error) = answer else {
-            return Ok(Some(Change::Finish));
+            return Ok(Change::Finish);
         };
         let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
-        match classify(error, attempts, self.desk.patience, &self.desk.environment) {
-            Diagnosis::Failed(failure) => {
-                if failure.fate == Fate::Final {
-                    self.desk.bury(&record.as_it_came(), &failure, attempts).await?;
-                }
-                Ok(Some(Change::Fail(failure)))
-            }
-            Diagnosis::Behind => Ok(None),
+        match classify(error, attempts, &self.desk.patience()) {
+            Diagnosis::Failed(failure) => Ok(Change::Fail(failure)),
             Diagnosis::Abandoned => Err(Ending),
         }
     }

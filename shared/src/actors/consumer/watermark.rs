@@ -11,9 +11,10 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// A record is taken; in the order of the partition.
+    /// A record is taken; in the order of the partition. Where offsets go back, because the log has
+    /// lost its tail or somebody has reset the group, what was taken from there on is read again.
     pub fn begin(&mut self, offset: Offset) {
-        debug_assert!(self.under_way.back().is_none_or(|(last, _)| *last < offset));
+        while self.under_way.pop_back_if(|(last, _)| *last >= offset).is_some() {}
         self.under_way.push_back((offset, false));
     }
 
@@ -48,6 +49,16 @@ mod tests {
         assert_eq!(watermark.done(5), None);
         assert_eq!(watermark.done(9), None);
         assert_eq!(watermark.done(4), Some(10));
+    }
+
+    #[test]
+    fn offsets_that_go_back_do_not_wedge_it() {
+        let mut watermark = Watermark::default();
+        (5..9).for_each(|offset| watermark.begin(offset));
+        assert_eq!(watermark.done(8), None);
+        watermark.begin(6);
+        assert_eq!(watermark.done(6), None);
+        assert_eq!(watermark.done(5), Some(7));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::{
     document_store::DocumentKey,
     environment::Timestamp,
     mutants::{self, Mutant},
-    parking::LaneId,
 };
 
 use super::{RepositoryError, Workspace, WriteProfile, planner::Waiting};
@@ -31,34 +30,24 @@ pub trait Command: Send + 'static {
     fn expects_to_create(&self) -> Option<DocumentKey> {
         None
     }
-    /// A key in whose order it stands, without being an event of it.
-    fn in_line_with(&self) -> Option<LaneId> {
-        None
-    }
     /// Decides on the copies.
     fn decide(&self, workspace: &mut Self::Workspace, now: Timestamp) -> Self::Reply;
-    /// Whether by this reply the event behind the command has failed. Such a decision puts nothing;
-    /// later events of the same key are not decided until the failed one is dealt with.
-    fn holds_up(&self, _reply: &Self::Reply) -> bool {
-        false
-    }
     /// The decision is durable: the place for a log line.
     fn committed(&self, reply: &Self::Reply);
 }
 
-/// The place of an event in the order of its key.
+/// The turn of an event in the order of its key.
 #[derive(Debug)]
 pub struct Turn {
-    pub(super) lane: Option<LaneId>,
     pub(super) accepted: oneshot::Sender<()>,
 }
 
 impl Turn {
-    /// In the order of this key, if any. The receiver is told once the event has its place in the
-    /// queue of the repository; until then no later event of the key is to be handed over.
-    pub fn new(lane: Option<LaneId>) -> (Turn, oneshot::Receiver<()>) {
+    /// The receiver is told once the event has its place in the queue of the repository; until then no
+    /// later event of the key is to be handed over.
+    pub fn new() -> (Turn, oneshot::Receiver<()>) {
         let (accepted, when_accepted) = oneshot::channel();
-        (Turn { lane, accepted }, when_accepted)
+        (Turn { accepted }, when_accepted)
     }
 }
 
@@ -99,28 +88,18 @@ impl<C: Command> Execute<C> {
     }
 }
 
-/// A command of whatever type with its asker. It claims its documents and the key of its event.
+/// A command of whatever type with its asker. It claims its documents.
 pub(super) trait Task<W>: Waiting {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
     fn expects_to_create(&self) -> Option<DocumentKey>;
-    fn lane(&self) -> Option<LaneId>;
-    /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
-    fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
+    /// Fails where the rules panicked.
+    fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<(), RepositoryError>;
     /// What was decided last is durable.
     fn succeed(self: Box<Self>) -> Option<OwnedSemaphorePermit>;
     fn fail(self: Box<Self>, error: RepositoryError);
 }
 
-/// Whether later events of the key may be decided after this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Followed {
-    Yes,
-    No,
-}
-
-/// Stands among documents for the key of an event.
-const LANE: &str = "(lane)";
 /// Stands among documents for all events.
 const EVENTS: DocumentKey = DocumentKey {
     collection: "(events)",
@@ -129,10 +108,9 @@ const EVENTS: DocumentKey = DocumentKey {
 
 pub(super) struct Pending<C: Command> {
     command: C,
-    /// The documents, and behind them the key, if there is one.
+    /// The documents, and what else no two rounds may have at a time.
     claims: Vec<DocumentKey>,
     documents: usize,
-    lane: Option<LaneId>,
     deadline: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
     decided: Option<C::Reply>,
@@ -152,22 +130,14 @@ impl<C: Command> Pending<C> {
             deadline,
             permit,
         } = message;
-        let (lane, accepted) = match turn {
-            Some(Turn { lane, accepted }) => (lane, Some(accepted)),
-            None => (None, None),
-        };
+        let accepted = turn.map(|turn| turn.accepted);
         let one_at_a_time = accepted.is_some() && profile.one_event_at_a_time();
         let mut claims = command.documents();
         let documents = claims.len();
-        claims.extend(lane.or(command.in_line_with()).map(|lane| DocumentKey {
-            collection: LANE,
-            id: lane.0,
-        }));
         claims.extend(one_at_a_time.then_some(EVENTS));
         let pending = Pending {
             claims,
             documents,
-            lane,
             command,
             deadline,
             permit,
@@ -197,21 +167,16 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
         self.command.expects_to_create()
     }
 
-    fn lane(&self) -> Option<LaneId> {
-        self.lane
-    }
-
-    fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<Followed, RepositoryError> {
+    fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<(), RepositoryError> {
         // Rules compute first and put documents last, so a panic leaves the workspace as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| self.command.decide(workspace, now)));
         let decided = decided.map_err(|panic| RepositoryError::Panicked(describe(&*panic)))?;
         if mutants::is_active(Mutant::AnswerBeforeCommit) {
             let _ = std::mem::replace(&mut self.asker, oneshot::channel().0).send(Ok(decided));
-            return Ok(Followed::Yes);
+            return Ok(());
         }
-        let holds_up = self.command.holds_up(&decided);
         self.decided = Some(decided);
-        Ok(if holds_up { Followed::No } else { Followed::Yes })
+        Ok(())
     }
 
     fn succeed(self: Box<Self>) -> Option<OwnedSemaphorePermit> {

@@ -2,9 +2,8 @@
 //!
 //! Commands that arrive while a commit is under way wait together; the next round takes all of
 //! them. No timer: an idle system commits at once, a busy one in batches. At most two
-//! rounds at a time, never two over the same document or over events of the same
-//! key, so commands on a document, and events of a key, are decided in the order in which they
-//! arrived. When an event fails, later ones of its key that are here already fail behind it.
+//! rounds at a time, never two over the same document, so commands on a document are decided in the
+//! order in which they arrived.
 //!
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
@@ -36,7 +35,7 @@ mod workspace;
 pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
-pub use parking::{ChangeParked, ResumeLane};
+pub use parking::{ChangeParked, Changed, ListOpen, OpenRecord};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
 pub use queries::{Count, Find, List};
@@ -61,9 +60,6 @@ pub enum RepositoryError {
     /// The rules panicked: a bug.
     #[error("deciding failed: {0}")]
     Panicked(String),
-    /// An earlier event of the same key has failed; nothing was changed.
-    #[error("an earlier event of its key has failed")]
-    Behind,
     /// The service ends before the answer is known.
     #[error("the service is stopping")]
     Stopping,
@@ -168,7 +164,6 @@ impl<W: Workspace> RepositoryActor<W> {
                 publisher,
                 ledger,
                 memory: Rc::default(),
-                stopped_lanes: Rc::default(),
                 environment,
                 metrics,
             },

@@ -1,21 +1,22 @@
-//! Parked records: changed as any other document, in the rounds. And the keys whose events are not
-//! decided for now, because an earlier one has failed.
+//! Parked records: changed as any other document, in the rounds; and looked for by id and state.
 
-use std::{collections::BTreeSet, marker::PhantomData};
+use std::marker::PhantomData;
 
 use actix::{Context, Handler, Message, ResponseFuture};
+use mongodb::bson;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{DocumentKey, key},
+    document_store::{Document, DocumentKey, IndexValue, Order, Query, key},
     environment::Timestamp,
-    parking::{Change, LaneId, ParkedId, ParkedRecord, Refusal, decide},
+    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, decide},
 };
 
-/// Something happens to a parked record; answered when it is durable, with the record as it then is.
+/// Something happens to a parked record; answered when it is durable.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Result<ParkedRecord, Refusal>, RepositoryError>")]
+#[rtype(result = "Result<Result<Changed, Refusal>, RepositoryError>")]
 pub struct ChangeParked {
     /// Which record.
     pub id: ParkedId,
@@ -25,24 +26,13 @@ pub struct ChangeParked {
     pub deadline: Option<Instant>,
 }
 
-/// The failed event of this key is dealt with: later ones are decided again.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct ResumeLane(pub LaneId);
-
-/// Keys of which an event has failed here. Nothing of them is decided until whoever handed the
-/// events over has put them in order again.
-#[derive(Debug, Default)]
-pub(super) struct StoppedLanes(BTreeSet<LaneId>);
-
-impl StoppedLanes {
-    pub(super) fn stop(&mut self, lane: Option<LaneId>) {
-        self.0.extend(lane);
-    }
-
-    pub(super) fn contains(&self, lane: Option<LaneId>) -> bool {
-        lane.is_some_and(|lane| self.0.contains(&lane))
-    }
+/// A parked record after a [`ChangeParked`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// As it then is.
+    pub record: ParkedRecord,
+    /// Whether anything was changed.
+    pub changed: bool,
 }
 
 struct ChangeIn<W> {
@@ -53,29 +43,27 @@ struct ChangeIn<W> {
 
 impl<W: Workspace> Command for ChangeIn<W> {
     type Workspace = W;
-    type Reply = Result<ParkedRecord, Refusal>;
+    type Reply = Result<Changed, Refusal>;
 
     fn documents(&self) -> Vec<DocumentKey> {
         vec![key::<ParkedRecord>(self.id)]
-    }
-
-    /// Records of a key are parked in their order.
-    fn in_line_with(&self) -> Option<LaneId> {
-        match &self.change {
-            Change::Park(new) => Some(LaneId::of(&new.record)),
-            _ => None,
-        }
     }
 
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = workspace.parked();
         let known = parked.get(self.id).cloned();
         match decide(known.as_ref(), &self.change, now)? {
-            Some(changed) => {
-                parked.put(changed.clone(), []);
-                Ok(changed)
+            Some(record) => {
+                parked.put(record.clone(), []);
+                Ok(Changed {
+                    record,
+                    changed: true,
+                })
             }
-            None => known.ok_or(Refusal::Unknown),
+            None => known.ok_or(Refusal::Unknown).map(|record| Changed {
+                record,
+                changed: false,
+            }),
         }
     }
 
@@ -83,7 +71,7 @@ impl<W: Workspace> Command for ChangeIn<W> {
 }
 
 impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Result<ParkedRecord, Refusal>, RepositoryError>>;
+    type Result = ResponseFuture<Result<Result<Changed, Refusal>, RepositoryError>>;
 
     fn handle(&mut self, message: ChangeParked, ctx: &mut Context<Self>) -> Self::Result {
         let ChangeParked { id, change, deadline } = message;
@@ -102,10 +90,71 @@ impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
     }
 }
 
-impl<W: Workspace> Handler<ResumeLane> for RepositoryActor<W> {
-    type Result = ();
+/// Reads a page of open records, without what stood in the log.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Vec<OpenRecord>, RepositoryError>")]
+pub struct ListOpen {
+    /// See [`Query::matching`].
+    pub matching: Vec<(&'static str, Vec<IndexValue>)>,
+    /// Only records behind this one.
+    pub after: Option<ParkedId>,
+    /// At most so many.
+    pub limit: usize,
+}
 
-    fn handle(&mut self, ResumeLane(lane): ResumeLane, _: &mut Context<Self>) {
-        self.tools.stopped_lanes.borrow_mut().0.remove(&lane);
+/// What an owner has to know of a parked record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenRecord {
+    /// Its id.
+    #[serde(rename = "_id")]
+    pub id: ParkedId,
+    /// Where it waits.
+    pub lane: LaneId,
+    /// How it stands.
+    pub state: ParkedState,
+    /// Where it stood.
+    pub topic: String,
+    /// Where it stood.
+    pub partition: i32,
+    /// When it is tried again by itself.
+    #[serde(default)]
+    pub next_try_at: Option<Timestamp>,
+}
+
+/// The fields of [`OpenRecord`].
+const FIELDS: &[&str] = &["_id", "lane", "state", "topic", "partition", "nextTryAt"];
+
+impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<Vec<OpenRecord>, RepositoryError>>;
+
+    fn handle(&mut self, message: ListOpen, _: &mut Context<Self>) -> Self::Result {
+        let store = self.tools.store.clone();
+        let ListOpen {
+            matching,
+            after,
+            limit,
+        } = message;
+        let query = Query {
+            collection: ParkedRecord::COLLECTION.name,
+            matching,
+            after: after.map(Into::into),
+            order: Order::Ascending,
+            limit,
+        };
+        Box::pin(async move {
+            let found = store.list_fields(query, FIELDS).await?;
+            // One that cannot be read must not keep the others from being worked off.
+            let read = |raw: &bson::RawDocumentBuf| {
+                let record = bson::deserialize_from_slice(raw.as_bytes());
+                let told = |error| {
+                    let id = raw.get("_id").ok().flatten();
+                    log::error!(target: "RepositoryActor", document:? = id, collection = ParkedRecord::COLLECTION.name;
+                        "left out, it cannot be read: {error}");
+                };
+                record.map_err(told).ok()
+            };
+            Ok(found.iter().filter_map(read).collect())
+        })
     }
 }

@@ -24,10 +24,9 @@ use tokio::{
 
 use super::{
     RepositoryError, Workspace,
-    command::{Followed, Task},
+    command::Task,
     memory::Memory,
     outbox_ledger::OutboxLedger,
-    parking::StoppedLanes,
     profile::WriteProfile,
     workspace::Change,
 };
@@ -57,7 +56,6 @@ pub(super) struct Tools {
     pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
     pub memory: Rc<RefCell<Memory>>,
-    pub stopped_lanes: Rc<RefCell<StoppedLanes>>,
     pub environment: Environment,
     pub metrics: Metrics,
 }
@@ -166,9 +164,6 @@ async fn attempt<W: Workspace>(
     };
     for (key, error) in &unreadable {
         log::error!(target: "RepositoryActor", document:% = key.id, collection = key.collection; "{error}");
-        let mut stopped = tools.stopped_lanes.borrow_mut();
-        let failed = tasks.iter().filter(|task| task.documents().contains(key));
-        failed.for_each(|task| stopped.stop(task.lane()));
         give_up(
             tasks,
             |task| task.documents().contains(key),
@@ -179,27 +174,14 @@ async fn attempt<W: Workspace>(
     let now = tools.environment.now();
     let mut unsettled = false;
     for mut task in std::mem::take(tasks) {
-        let lane = task.lane();
-        if tools.stopped_lanes.borrow().contains(lane) {
-            task.fail(RepositoryError::Behind);
-            continue;
-        }
         match task.decide(&mut workspace, now) {
+            Ok(()) => tasks.push(task),
             // A failure has effects beyond this round, so it has to be certain.
-            Ok(Followed::No) | Err(_) if !assumed.is_empty() => {
+            Err(_) if !assumed.is_empty() => {
                 tasks.push(task);
                 unsettled = true;
             }
-            Ok(followed) => {
-                if followed == Followed::No {
-                    tools.stopped_lanes.borrow_mut().stop(lane);
-                }
-                tasks.push(task);
-            }
-            Err(error) => {
-                tools.stopped_lanes.borrow_mut().stop(lane);
-                task.fail(error);
-            }
+            Err(error) => task.fail(error),
         }
     }
 
@@ -320,12 +302,11 @@ async fn write<W: Workspace>(
     }
     let keys: Vec<_> = writes.iter().map(|write| write.key).collect();
     let to_remember = tools.profile.remembers().then(|| writes.clone());
-    // Of the parked records of a key none may be durable without those before it.
     let parked = |key: &DocumentKey| key.collection == ParkedRecord::COLLECTION.name;
     let commit = Commit {
         id: commit_id,
         // One document is all or nothing by itself.
-        atomic: tools.profile.always_atomic() || keys.len() > 1 && (W::ATOMIC || keys.iter().any(parked)),
+        atomic: tools.profile.always_atomic() || keys.len() > 1 && W::ATOMIC,
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;

@@ -240,7 +240,15 @@ impl DocumentStore for MongoStore {
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
-        queries::list(self, query).boxed()
+        queries::list(self, query, &[]).boxed()
+    }
+
+    fn list_fields(
+        &self,
+        query: Query,
+        fields: &'static [&'static str],
+    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+        queries::list(self, query, fields).boxed()
     }
 
     fn count(&self, query: Query) -> BoxFuture<'_, Result<usize, StoreError>> {

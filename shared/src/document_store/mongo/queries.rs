@@ -130,10 +130,17 @@ fn index_value(value: &IndexValue) -> Bson {
 }
 
 /// See [`super::super::DocumentStore::list`].
-pub(super) async fn list(store: &MongoStore, query: Query) -> Result<Vec<RawDocumentBuf>, StoreError> {
-    let Some((filter, options)) = page(&query) else {
+pub(super) async fn list(
+    store: &MongoStore,
+    query: Query,
+    fields: &[&str],
+) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let Some((filter, mut options)) = page(&query) else {
         return Ok(Vec::new());
     };
+    if !fields.is_empty() {
+        options.projection = Some(fields.iter().map(|field| ((*field).to_owned(), Bson::from(1))).collect());
+    }
     fetch(
         store,
         query.collection,

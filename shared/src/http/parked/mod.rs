@@ -2,7 +2,7 @@
 //! it need not be open to whoever may order.
 //!
 //! An action is written into the record and carried out by the instance that owns its partition, in
-//! the order of the key; the answer to an action is therefore 202. With `?dryRun=true` nothing is
+//! the order of the subject; the answer to an action is therefore 202. With `?dryRun=true` nothing is
 //! written, and the answer is 200 with what would be.
 
 use std::{
@@ -18,13 +18,13 @@ use uuid::Uuid;
 use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path_id, resource};
 use crate::{
     actors::{
-        consumer::{KafkaConsumerActor, Look},
+        consumer::{Inspect, KafkaConsumerActor, Look},
         repository::{ChangeParked, Find, List},
     },
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
     json::Text,
-    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, Request, decide},
+    parking::{Change, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, Request, decide},
 };
 
 mod view;
@@ -91,11 +91,10 @@ async fn list(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
             && older_than.is_none_or(|age| now.since(record.parked_at) >= age)
     };
     let states = state.map_or(ParkedState::OPEN.to_vec(), |state| vec![state]);
-    let matching = match &key {
-        Some(key) => of_lane(LaneId::of_key(&api.topic, key.as_bytes()), &states),
-        None => of_states(&states),
+    let found = match &key {
+        Some(key) => api.of_key(key, &states, page.after, page.limit, wanted).await?,
+        None => api.scan(of_states(&states), page.after, page.limit, wanted).await?,
     };
-    let found = api.scan(matching, page.after, page.limit, wanted).await?;
     Ok(HttpResponse::Ok().json(list_page(&found.records, found.cursor)))
 }
 
@@ -125,6 +124,7 @@ async fn edit(
     body: Body,
 ) -> Answer {
     let value = required(&body, "value")?;
+    api.refuse_if_no_better(path_id(&request)?, &value).await?;
     api.act_on_one(&request, context, Request::Edit { value }).await
 }
 
@@ -139,7 +139,7 @@ async fn discard(
     api.act_on_one(&request, context, Request::Discard { why }).await
 }
 
-/// `POST /admin/parked/replay` with `{"key": …}`, the head of that key and then the rest of it, or
+/// `POST /admin/parked/replay` with `{"key": …}`, all records of that key that failed, or
 /// `{"reason": …}`, all that failed for that reason.
 async fn replay_all(
     api: web::Data<ParkedApi>,
@@ -153,16 +153,12 @@ async fn replay_all(
     let (Some(key), Some(reason)) = (key, reason) else {
         return Err(Problem::invalid(fields.into_errors()));
     };
+    let failed = [ParkedState::Parked, ParkedState::Retrying];
     let heads = match (key, reason) {
-        (Some(key), None) => {
-            let lane = LaneId::of_key(&api.topic, key.as_bytes());
-            let open = of_lane(lane, &ParkedState::OPEN);
-            api.scan(open, None, 1, |_| true).await?.records
-        }
+        (Some(key), None) => api.of_key(&key, &failed, None, LOOK_AT, |_| true).await?.records,
         (None, Some(reason)) => {
-            let failed = of_states(&[ParkedState::Parked, ParkedState::Retrying]);
             let wanted = |record: &ParkedRecord| record.reason.as_deref() == Some(&*reason);
-            api.scan(failed, None, LOOK_AT, wanted).await?.records
+            api.scan(of_states(&failed), None, LOOK_AT, wanted).await?.records
         }
         _ => return Err(Problem::choose("key, reason")),
     };
@@ -180,6 +176,50 @@ impl ParkedApi {
         let found = ask(&self.find, Find::new([id]), PATIENCE).await?;
         let found = found.into_iter().next();
         found.ok_or_else(|| Problem::not_found("parked record", id))
+    }
+
+    /// An edited value that could not be handled either helps nobody.
+    async fn refuse_if_no_better(&self, id: Uuid, value: &str) -> Result<(), Problem> {
+        let mut record = self.get(id).await?.as_it_came();
+        record.value = Some(value.as_bytes().to_vec());
+        let verdict = match self.consumer.get() {
+            Some(consumer) => consumer.send(Inspect(record)).await,
+            None => return Err(Problem::overloaded().about(id)),
+        };
+        let wrong = match verdict {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(wrong)) => wrong,
+            Err(_) => return Err(Problem::outcome_unknown()),
+        };
+        let detail = format!("the new value cannot be handled either: {wrong}; nothing was changed");
+        Err(Problem::unprocessable("value-is-no-better", detail).about(id))
+    }
+
+    /// The records of a key. Those that earlier versions parked are found by their lane, which was
+    /// that of the key.
+    async fn of_key(
+        &self,
+        key: &str,
+        states: &[ParkedState],
+        after: Option<Uuid>,
+        limit: usize,
+        wanted: impl Fn(&ParkedRecord) -> bool,
+    ) -> Result<Scanned, Problem> {
+        let id = KeyId::of(&self.topic, key.as_bytes());
+        let by = |field| matching(field, id.0, states);
+        let now = self.scan(by("keyId"), after, limit, &wanted).await?;
+        let earlier = |record: &ParkedRecord| record.key_id.is_none() && wanted(record);
+        let earlier = self.scan(by("lane"), after, limit, earlier).await?;
+        let mut records = [now.records, earlier.records].concat();
+        records.sort_by_key(|record| record.id);
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let last = records.last().map(|record| record.id);
+        let cursor = match more {
+            true => last,
+            false => now.cursor.into_iter().chain(earlier.cursor).min(),
+        };
+        Ok(Scanned { records, cursor })
     }
 
     /// The records that are wanted, in the order of the log, at most `limit`.
@@ -268,7 +308,7 @@ impl ParkedApi {
                     change,
                     deadline: Some(Instant::now() + PATIENCE),
                 };
-                ask(&self.change, message, PATIENCE).await?
+                ask(&self.change, message, PATIENCE).await?.map(|changed| changed.record)
             };
             match changed {
                 Ok(record) => {
@@ -297,7 +337,11 @@ fn of_states(states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
 }
 
 fn of_lane(lane: LaneId, states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
-    let mut matching = vec![("lane", vec![IndexValue::Uuid(lane.0)])];
+    matching("lane", lane.0, states)
+}
+
+fn matching(field: &'static str, id: Uuid, states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
+    let mut matching = vec![(field, vec![IndexValue::Uuid(id)])];
     matching.extend(of_states(states));
     matching
 }
@@ -322,7 +366,8 @@ fn why(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Unknown => "there is no such record".into(),
         Refusal::Closed(state) => format!("it is {} and stays so", state.as_str()),
-        Refusal::Behind => "it stands behind an earlier record of its key: deal with that first".into(),
+        Refusal::Behind => "it stands behind an earlier record of its subject: deal with that first".into(),
+        Refusal::Busy => "it is being handled at this moment: look at it again, then ask again".into(),
     }
 }
 
@@ -331,6 +376,7 @@ fn refused(id: ParkedId, refusal: &Refusal) -> Problem {
         Refusal::Unknown => return Problem::not_found("parked record", id),
         Refusal::Closed(_) => "record-is-closed",
         Refusal::Behind => "record-is-behind",
+        Refusal::Busy => "record-is-busy",
     };
     Problem::conflict(code, format!("the parked record {id}: {}", why(refusal))).about(id)
 }

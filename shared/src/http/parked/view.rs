@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::Timestamp,
-    parking::{Entry, LaneId, ParkedId, ParkedRecord, Request, usable},
+    parking::{Entry, LaneId, ParkedId, ParkedRecord, Request},
 };
+
+/// A record whose envelope cannot be read is for nobody in particular.
+const EVERYWHERE: &str = "every service that reads this topic has parked this record and needs to be asked by itself";
 
 /// A line of a list.
 #[derive(Serialize)]
@@ -31,6 +34,9 @@ pub struct Summary {
     next_try_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'static str>,
+    /// Who else holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 /// A record with all that is known of it.
@@ -41,7 +47,7 @@ pub struct Detail {
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     lane: Option<LaneId>,
-    /// Records of its key that wait for it.
+    /// Records of its subject that wait for it.
     behind: usize,
     value: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,15 +114,15 @@ pub fn summary(record: &ParkedRecord) -> Summary {
         updated_at: record.updated_at,
         next_try_at: record.next_try_at,
         request: record.request.as_ref().map(verb),
+        note: (record.reason.as_deref() == Some("malformed-envelope")).then_some(EVERYWHERE),
     }
 }
 
 pub fn detail(record: &ParkedRecord, behind: usize) -> Detail {
     let header = |header: &crate::parking::ParkedHeader| json!({ "name": header.name, "value": text(header.value.as_ref()) });
-    let has_key = usable(record.key.as_ref().map(|key| &*key.bytes)).is_some();
     Detail {
         summary: summary(record),
-        lane: has_key.then_some(record.lane),
+        lane: (!record.lane.is_alone()).then_some(record.lane),
         behind,
         value: text(record.value.as_ref()),
         edited: record.edited.as_ref().map(|edited| text(Some(edited))),
