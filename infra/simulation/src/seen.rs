@@ -19,7 +19,7 @@ use shared::{
     envelope::Received,
     event_log::{ConsumedRecord, Offset, Partition, Position, Record},
     money::Money,
-    parking::{ParkedRecord, ParkedState},
+    parking::{LaneId, ParkedRecord, ParkedState},
 };
 
 use crate::{
@@ -60,8 +60,8 @@ pub struct Decided {
     pub at: Duration,
 }
 
-/// Where a record stands, and under which key.
-pub type Place = (Position, Option<Vec<u8>>);
+/// Where a record stands, and in which lane of its partition.
+pub type Place = (Position, LaneId);
 
 /// Who had to give a record up, and where that stood.
 pub type Given = (String, Partition, Offset);
@@ -103,9 +103,9 @@ pub struct Seen {
     pub poison: BTreeMap<Given, String>,
     /// How each parked record stands.
     pub parked: BTreeMap<Given, ParkedState>,
-    /// The keys of records that have failed and are not dealt with. One that only waits may have been
+    /// The lanes of records that have failed and are not dealt with. One that only waits may have been
     /// handled before it was delivered again.
-    pub failed: BTreeMap<Given, Option<Vec<u8>>>,
+    pub failed: BTreeMap<Given, LaneId>,
     /// Where each event stands, by its id.
     pub places: BTreeMap<String, Vec<Place>>,
     /// What broke at once.
@@ -211,8 +211,7 @@ impl store::Observer for Observer {
                     });
                     let given = (group.to_owned(), parked.partition, parked.offset);
                     if parked.state.is_open() && parked.state != ParkedState::Waiting {
-                        let key = parked.key.map(|key| key.bytes);
-                        seen.failed.insert(given.clone(), key);
+                        seen.failed.insert(given.clone(), parked.lane);
                     } else {
                         seen.failed.remove(&given);
                     }
@@ -292,7 +291,7 @@ impl log::Observer for Observer {
         });
         seen.log.push((position.clone(), record.clone()));
         let id = event_id(record).unwrap_or_else(|| position.to_string());
-        let place = (position.clone(), record.key.clone());
+        let place = (position.clone(), lane(position, record));
         seen.places.entry(id).or_default().push(place);
         if let Some(id) = event_id(record) {
             if !seen.announced.contains_key(&id) {
@@ -305,8 +304,7 @@ impl log::Observer for Observer {
     }
 }
 
-/// What a record says first of an order.
-fn note(seen: &mut Seen, position: &Position, record: &Record, now: Duration) {
+fn received(position: &Position, record: &Record) -> Option<Received> {
     let consumed = ConsumedRecord {
         position: position.clone(),
         generation: 0,
@@ -314,7 +312,26 @@ fn note(seen: &mut Seen, position: &Position, record: &Record, now: Duration) {
         value: record.value.clone(),
         headers: Vec::new(),
     };
-    let Ok(received) = Received::read(&consumed) else {
+    Received::read(&consumed).ok()
+}
+
+/// The lane of a record about an order; any other is alone.
+fn lane(position: &Position, record: &Record) -> LaneId {
+    let subject = received(position, record).and_then(|received| match received.name.as_str() {
+        OrderCreated::NAME => contracts::read::<OrderCreated>(&received.data).ok()?.subject(),
+        OrderValidated::NAME => contracts::read::<OrderValidated>(&received.data).ok()?.subject(),
+        OrderCancelled::NAME => contracts::read::<OrderCancelled>(&received.data).ok()?.subject(),
+        _ => None,
+    });
+    match subject {
+        Some(subject) => LaneId::of(&position.topic, position.partition, subject),
+        None => LaneId::alone(position),
+    }
+}
+
+/// What a record says first of an order.
+fn note(seen: &mut Seen, position: &Position, record: &Record, now: Duration) {
+    let Some(received) = received(position, record) else {
         return;
     };
     match received.name.as_str() {

@@ -1,5 +1,6 @@
-//! Another writer to the log, who keeps to no rule of ours: records that are no events, events with
-//! parts missing, events of names that nobody knows, copies of events under other keys or none.
+//! Another writer to the log, who keeps to no rule of ours: records that are no events or have no
+//! value, events with parts missing, about orders that nobody knows, about orders of ours, of names
+//! that nobody knows, and copies of events under other keys or none.
 
 use std::rc::Rc;
 
@@ -35,8 +36,8 @@ pub async fn run(world: Rc<World>, chance: Chance) {
         if chance.strikes(0.4) {
             copy(&world, &chance);
         } else {
-            let written = nonsense(&chance);
-            let key = key(&world, &chance);
+            let (written, of) = nonsense(&world, &chance);
+            let key = of.or_else(|| key(&world, &chance));
             append(&world, key, written);
         }
     }
@@ -77,12 +78,25 @@ fn envelope(name: &str, data: &str) -> Option<String> {
     Some(json!({ "name": name, "eventData": data }).to_string())
 }
 
-fn nonsense(chance: &Chance) -> Written {
+/// With the key, where it matters.
+fn nonsense(world: &World, chance: &Chance) -> (Written, Option<Vec<u8>>) {
     let id = chance.uuid();
     let customer = chance.uuid();
-    let (value, poison): (_, &'static [_]) = match chance.below(11) {
+    let orders = |seen: &mut Seen| {
+        let orders = seen.asked.orders.iter();
+        orders.map(|(id, (customer, _))| (*id, *customer)).collect::<Vec<_>>()
+    };
+    let orders = world.observer.with(orders);
+    let mut key = None;
+    let (value, poison): (_, &'static [_]) = match chance.below(13) {
+        11 | 12 if !orders.is_empty() => {
+            // An event of an order of ours that fails: later ones of that order wait behind it.
+            let (id, customer) = *chance.pick(&orders);
+            key = Some(customer.to_string().into_bytes());
+            (envelope("OrderCancelled", &json!({ "id": id }).to_string()), NO_CUSTOMER)
+        }
         0 => (Some("{\"name\":".to_owned()), NO_ENVELOPE),
-        1 => (None, NO_ENVELOPE),
+        1 => (None, &[]),
         2 => (Some(json!({ "name": "OrderCreated" }).to_string()), NO_ENVELOPE),
         3 => {
             let data = json!({ "id": id, "customerId": customer });
@@ -108,7 +122,7 @@ fn nonsense(chance: &Chance) -> Written {
         9 => (envelope("CustomerCreated", "not read by anybody"), &[]),
         _ => (envelope("SomethingElse", "{}"), &[]),
     };
-    Written { value, poison }
+    (Written { value, poison }, key)
 }
 
 /// An `OrderCreated` of ours once more, as a C# service would write it.

@@ -6,24 +6,25 @@ use shared::{
     contracts::{CancelReason, OrderStatus},
     event_log::Position,
     money::Money,
+    parking::LaneId,
 };
 
 use super::{Invariant, Violation};
 use crate::seen::{Decided, Given, Place, Seen};
 
-/// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of its
-/// key that has failed.
+/// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of the
+/// same order that has failed.
 pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
     let places = now
         .context
         .causation_id
         .as_ref()
         .and_then(|id| seen.places.get(id));
-    let overtaken = |(at, key): &Place| {
-        let earlier = |((of, partition, offset), parked): (&Given, &Option<Vec<u8>>)| {
-            of == group && *partition == at.partition && *offset < at.offset && parked == key
+    let overtaken = |(at, lane): &Place| {
+        let earlier = |((of, partition, offset), parked): (&Given, &LaneId)| {
+            of == group && *partition == at.partition && *offset < at.offset && parked == lane
         };
-        let mut failed = seen.failed.iter().filter(|_| key.is_some());
+        let mut failed = seen.failed.iter();
         failed
             .find(|failed| earlier(*failed))
             .map(|(given, _)| given.clone())
@@ -34,7 +35,7 @@ pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violat
     if overtaken.len() < places.len() {
         return Ok(());
     }
-    let expected = format!("the order {} waits behind a failed record of its key", now.id);
+    let expected = format!("the order {} waits behind a failed record about it", now.id);
     let found = format!("{overtaken:?} have failed");
     Err(Violation::new(Invariant::I8, expected, found))
 }

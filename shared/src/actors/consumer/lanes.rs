@@ -371,34 +371,31 @@ impl<R: InOrder> Lanes<R> {
         }
     }
 
-    /// Open records of a lane were found in the store.
+    /// Open records of a lane were found in the store. `due`: its head is to be tried then.
     pub fn found(&mut self, lane: LaneId, open: Open, due: Option<Timestamp>) {
         match self.lanes.get_mut(&lane) {
             Some(Lane::Parked(known)) if known.assignment == open.assignment => {
                 known.records = known.records.max(open.records);
                 known.head = known.head.min(open.head);
             }
-            Some(Lane::Parking(_) | Lane::Running(_) | Lane::Live(_)) => return,
+            Some(Lane::Parking(held) | Lane::Running(held)) => {
+                held.wanted |= due.is_some();
+                return;
+            }
+            Some(Lane::Live(_)) => return,
+            // Nothing can stand behind a lone record, so it is not remembered until it is due.
+            None if lane.is_alone() && due.is_none() => return,
             Some(Lane::Parked(_)) | None => {
-                if lane.is_alone() && due.is_none() {
-                    return;
-                }
                 self.lanes.insert(lane, Lane::Parked(open));
             }
         }
         self.due.extend(due.map(|due| (due, lane)));
     }
 
-    /// An operator asked for the head of this lane: it is run as soon as it may be.
-    pub fn want(&mut self, lane: LaneId) {
-        match self.lanes.get_mut(&lane) {
-            Some(Lane::Parking(held) | Lane::Running(held)) => held.wanted = true,
-            Some(Lane::Parked(_)) => {
-                self.ready.push_back(lane);
-                self.run_ready();
-            }
-            Some(Lane::Live(_)) | None => {}
-        }
+    /// The lane is run as soon as it may be.
+    fn want(&mut self, lane: LaneId) {
+        self.ready.push_back(lane);
+        self.run_ready();
     }
 
     /// Runs what is due by now.

@@ -132,15 +132,15 @@ impl KafkaConsumerActor {
     }
 
     /// These lanes are parked, as far as they are of assignments that are not over.
-    fn meet(&mut self, found: Found) -> Vec<LaneId> {
-        let mut met = Vec::new();
+    fn meet(&mut self, found: Found) {
         for (lane, (open, due)) in found {
             if self.partitions.is_ours(&open.assignment) {
                 self.lanes.found(lane, open, due);
-                met.push(lane);
             }
         }
-        met
+        if self.draining.is_none() {
+            self.lanes.wake(self.environment.now());
+        }
     }
 }
 
@@ -157,9 +157,6 @@ impl Handler<Opened> for KafkaConsumerActor {
 
     fn handle(&mut self, Opened { assignments, lanes }: Opened, ctx: &mut Context<Self>) {
         self.meet(lanes);
-        if self.draining.is_none() {
-            self.lanes.wake(self.environment.now());
-        }
         for assignment in assignments {
             for record in self.partitions.open(&assignment) {
                 self.sort_in(record);
@@ -178,11 +175,7 @@ impl Handler<Looked> for KafkaConsumerActor {
         if let Some(open) = open {
             self.count_open(&open);
         }
-        if self.draining.is_none() {
-            for lane in self.meet(lanes) {
-                self.lanes.want(lane);
-            }
-        }
+        self.meet(lanes);
         self.carry_out(ctx);
     }
 }
@@ -195,9 +188,9 @@ async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> R
     let page = desk.page(requested, None, PAGE).await?;
     let full = page.len() == PAGE;
     let mut lanes = Found::new();
+    let now = desk.environment.now();
     for record in &page {
-        // Due now, whenever that is.
-        add(&mut lanes, &owned, record, None);
+        add(&mut lanes, &owned, record, Some(now));
     }
     let mut open = None;
     if counts {

@@ -107,6 +107,17 @@ fn ran(lanes: &mut Lanes<Record>, record: &Record, end: RunEnd) -> Vec<String> {
     steps(lanes)
 }
 
+/// An operator asks for the head of a lane.
+fn ask(lanes: &mut Lanes<Record>, head: &Record) {
+    let open = Open {
+        assignment: Arc::new(head.assignment()),
+        head: head.parked_id(),
+        records: 1,
+    };
+    lanes.found(head.lane(), open, Some(Timestamp(0)));
+    lanes.wake(Timestamp(0));
+}
+
 const NOTHING: [&str; 0] = [];
 
 #[test]
@@ -180,6 +191,8 @@ fn a_record_without_a_subject_is_parked_alone() {
     assert_eq!(arrive(&mut lanes, &[record(1, 11, 1)]), ["hand over 1"]);
     parked(&mut lanes, &unreadable, OPEN);
     assert!(lanes.lanes.len() == 1, "only the record that is handled");
+    ask(&mut lanes, &unreadable);
+    assert_eq!(steps(&mut lanes), ["run, single: true"]);
 }
 
 #[test]
@@ -208,7 +221,7 @@ fn a_run_that_fails_again_parks_what_came_meanwhile_behind_the_head() {
     arrive(&mut lanes, &[sick.clone()]);
     fail(&mut lanes, &sick, false);
     parked(&mut lanes, &sick, OPEN);
-    lanes.want(sick.lane());
+    ask(&mut lanes, &sick);
     assert_eq!(steps(&mut lanes), ["run, single: true"]);
     assert_eq!(arrive(&mut lanes, &[record(1, 10, 1)]), NOTHING);
     let blocked = |records| RunEnd::Blocked {
@@ -217,9 +230,9 @@ fn a_run_that_fails_again_parks_what_came_meanwhile_behind_the_head() {
         due: Some(Timestamp(7)),
     };
     assert_eq!(ran(&mut lanes, &sick, blocked(1)), ["park 1 behind"]);
-    lanes.want(sick.lane());
+    ask(&mut lanes, &sick);
     assert_eq!(parked(&mut lanes, &sick, OPEN), ["run, single: false"]);
-    lanes.want(sick.lane());
+    ask(&mut lanes, &sick);
     let again = ran(&mut lanes, &sick, blocked(2));
     assert_eq!(again, ["run, single: false"], "asked for while it ran");
 }
@@ -250,7 +263,7 @@ fn a_revoked_partition_takes_its_lanes_along_and_ends_their_runs() {
     arrive(&mut lanes, &[sick.clone(), live.clone(), record(2, 21, 2)]);
     fail(&mut lanes, &sick, false);
     parked(&mut lanes, &sick, OPEN);
-    lanes.want(sick.lane());
+    ask(&mut lanes, &sick);
     let Some(Step::Run { stop, .. }) = lanes.next_step() else {
         panic!("it is run");
     };
