@@ -77,6 +77,11 @@ enum Action {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Show how far a replay of all that failed for a reason has come
+    Job {
+        /// Its id
+        id: String,
+    },
     /// Handle a record with another value now; the old one is kept
     Edit {
         /// Its id
@@ -160,11 +165,19 @@ impl Parked {
             Action::Replay {
                 key, reason, dry_run, ..
             } => {
-                let which = match (key, reason) {
-                    (Some(key), _) => json!({ "key": key }),
-                    (None, reason) => json!({ "reason": reason }),
+                let (which, is_job) = match (key, reason) {
+                    (Some(key), _) => (json!({ "key": key }), false),
+                    (None, reason) => (json!({ "reason": reason }), !*dry_run),
                 };
-                self.report_action(&client, post("/admin/parked/replay", *dry_run, which))
+                let answer = post("/admin/parked/replay", *dry_run, which);
+                match is_job {
+                    true => report(addr, answer, |job| self.follow(&client, job)),
+                    false => self.report_action(&client, answer),
+                }
+            }
+            Action::Job { id } => {
+                let answer = client.send("GET", &format!("/admin/parked/jobs/{id}"), &[], None);
+                report(addr, answer, |job| self.follow(&client, job))
             }
             Action::Edit {
                 id,
@@ -209,6 +222,36 @@ impl Parked {
             Some(cursor) => say(format!("more: --cursor {cursor}")),
             None if items.is_empty() => say("nothing is parked"),
             None => {}
+        }
+    }
+
+    /// Says how far a job has come, until it is finished or this takes too long. The job goes on.
+    fn follow(&self, client: &Client, mut job: Value) {
+        let path = format!("/admin/parked/jobs/{}", text(&job["job"]));
+        let end = Instant::now() + WATCH;
+        while job["finished"] != true && Instant::now() < end {
+            std::thread::sleep(LOOK_EVERY);
+            let Ok(answer) = client.send("GET", &path, &[], None) else {
+                break;
+            };
+            match serde_json::from_str(&answer.body) {
+                Ok(now) if answer.status == 200 => job = now,
+                _ => break,
+            }
+        }
+        if self.json {
+            return say(job);
+        }
+        say(Escaped(format!(
+            "job {}: {} asked for, {} done, {} failed again, {} pending",
+            text(&job["job"]),
+            job["total"],
+            job["done"],
+            job["failed"],
+            job["pending"]
+        )));
+        if job["finished"] != true {
+            say(format!("it goes on by itself; look with: parked job {}", text(&job["job"])));
         }
     }
 

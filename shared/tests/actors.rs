@@ -11,7 +11,7 @@ use shared::{
         essential::{Deaths, Drain, Essentials},
         publisher::{Publish, PublisherActor},
         repository::{
-            Begin, Command, Copies, CopiesOf, Execute, Find, RepositoryActor, RepositoryError,
+            Begin, Command, Copies, CopiesOf, Execute, Find, Parking, RepositoryActor, RepositoryError,
             RepositorySettings, Turn, Workspace, WriteProfile,
         },
     },
@@ -24,7 +24,6 @@ use shared::{
     event_log::{EventLog, TailFrom, TopicSettings, embedded::EmbeddedLog},
     metrics::Metrics,
     money::Money,
-    parking::ParkedRecord,
     testing::{
         DEADLINE, eventually,
         faults::{Mode, Switched},
@@ -56,15 +55,17 @@ impl Document for Account {
 #[derive(Default)]
 struct Accounts {
     accounts: CopiesOf<Account>,
-    parked: CopiesOf<ParkedRecord>,
+    parked: Parking,
 }
 
 impl Workspace for Accounts {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.accounts, &mut self.parked]
+        let mut collections: Vec<&mut dyn Copies> = vec![&mut self.accounts];
+        collections.extend(self.parked.collections());
+        collections
     }
-    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+    fn parked(&mut self) -> &mut Parking {
         &mut self.parked
     }
 }
@@ -128,7 +129,7 @@ struct Bench {
 async fn bench() -> Bench {
     let memory: Arc<dyn DocumentStore> = Arc::new(EmbeddedStore::in_memory().unwrap());
     memory
-        .prepare(vec![Account::COLLECTION, ParkedRecord::COLLECTION])
+        .prepare([&[Account::COLLECTION][..], &Parking::COLLECTIONS].concat())
         .await
         .unwrap();
     let store = Arc::new(Switched::new(memory));

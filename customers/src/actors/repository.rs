@@ -3,7 +3,7 @@
 //! A round is one transaction: a customer's sum and its reservations change together or not at all.
 
 use shared::{
-    actors::repository::{Command, Copies, CopiesOf, Workspace},
+    actors::repository::{Command, Copies, CopiesOf, Parking, Workspace},
     contracts::{CustomerId, OrderCreated, OrderId},
     document_store::{DocumentKey, key},
     envelope::{Context, OutboxEvent},
@@ -11,7 +11,6 @@ use shared::{
     logging::Step,
     money::Money,
     mutants::{self, Mutant},
-    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Creation, Customer, Decision, NewCustomer, Release, Reservation};
@@ -26,15 +25,17 @@ const ACTOR: &str = "RepositoryActor";
 pub struct CustomersWorkspace {
     customers: CopiesOf<Customer>,
     reservations: CopiesOf<Reservation>,
-    parked: CopiesOf<ParkedRecord>,
+    parked: Parking,
 }
 
 impl Workspace for CustomersWorkspace {
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.customers, &mut self.reservations, &mut self.parked]
+        let mut collections: Vec<&mut dyn Copies> = vec![&mut self.customers, &mut self.reservations];
+        collections.extend(self.parked.collections());
+        collections
     }
-    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+    fn parked(&mut self) -> &mut Parking {
         &mut self.parked
     }
 }

@@ -252,20 +252,64 @@ fn a_replay_that_fails_again_is_counted_and_buried_again() {
     });
     let mut letters = service.dead_letters();
     service.until("there are two copies", || letters.records().len() == 2);
+}
+
+/// The job once it is finished.
+fn finished(service: &Service, job: &Value) -> Value {
+    let path = format!("/admin/parked/jobs/{}", job["job"].as_str().expect("an id"));
+    service.until("the job is finished", || {
+        let now = service.admin.get(&path).expect(200).json();
+        if now["finished"] == true { Ok(now) } else { Err(now) }
+    })
+}
+
+#[test]
+fn a_replay_of_all_that_failed_for_a_reason_is_a_job_that_tells_how_far_it_is() {
+    let service = Service::start();
+    let ada = customer(&service, 100);
+    for _ in 0..3 {
+        poison(&service, ada);
+    }
+    sick(&service, Uuid::new_v4(), ada);
+    until_parked(&service, 4);
     let all = json!({ "reason": "malformed-event" });
-    let answer = service
-        .admin
-        .post("/admin/parked/replay", &all)
-        .expect(202)
-        .json();
-    assert_eq!(answer["records"].as_array().map(Vec::len), Some(1));
+    let dry = "/admin/parked/replay?dryRun=true";
+    let answer = service.admin.post(dry, &all).expect(200).json();
+    assert_eq!(answer["records"].as_array().map(Vec::len), Some(3));
+    let made = service.admin.post("/admin/parked/replay", &all).expect(202);
+    let job = finished(&service, &made.json());
+    let counts = ["total", "done", "failed", "pending"].map(|count| job[count].clone());
+    assert_eq!(counts, [json!(3), json!(0), json!(3), json!(0)], "they fail again");
+    assert!(
+        parked(&service, "?reason=malformed-event")
+            .iter()
+            .all(|record| record["attempts"] == 2)
+    );
     let none = json!({ "reason": "unheard-of" });
-    let answer = service
-        .admin
-        .post("/admin/parked/replay", &none)
-        .expect(200)
-        .json();
-    assert_eq!(answer["records"], json!([]));
+    let made = service.admin.post("/admin/parked/replay", &none).expect(202);
+    assert_eq!(finished(&service, &made.json())["total"], 0);
+    let nobody = format!("/admin/parked/jobs/{}", Uuid::new_v4());
+    service.admin.get(&nobody).expect(404);
+}
+
+#[test]
+fn a_job_goes_on_after_a_restart_where_it_was() {
+    let mut setup = Setup::new::<Customers>();
+    setup.settings.partitions = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let ada = customer(&service, 100);
+    for _ in 0..20 {
+        poison(&service, ada);
+    }
+    until_parked(&service, 20);
+    let all = json!({ "reason": "malformed-event" });
+    let made = service.admin.post("/admin/parked/replay", &all).expect(202).json();
+    let (_, setup) = service.stop();
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let job = finished(&service, &made);
+    assert_eq!((&job["total"], &job["failed"]), (&json!(20), &json!(20)));
 }
 
 #[test]

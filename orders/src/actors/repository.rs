@@ -4,13 +4,12 @@
 //! atomic, so no transaction is needed.
 
 use shared::{
-    actors::repository::{Command, Copies, CopiesOf, Workspace},
+    actors::repository::{Command, Copies, CopiesOf, Parking, Workspace},
     contracts::{OrderId, OrderStatus, OrderValidated},
     document_store::{DocumentKey, key},
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
     logging::Step,
-    parking::ParkedRecord,
 };
 
 use crate::domain::{self, Change, Creation, Final, NewOrder, Order};
@@ -28,15 +27,17 @@ const END: i64 = 2;
 #[derive(Default)]
 pub struct OrdersWorkspace {
     orders: CopiesOf<Order>,
-    parked: CopiesOf<ParkedRecord>,
+    parked: Parking,
 }
 
 impl Workspace for OrdersWorkspace {
     const ATOMIC: bool = false;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.orders, &mut self.parked]
+        let mut collections: Vec<&mut dyn Copies> = vec![&mut self.orders];
+        collections.extend(self.parked.collections());
+        collections
     }
-    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord> {
+    fn parked(&mut self) -> &mut Parking {
         &mut self.parked
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! - [`record`](ParkedRecord): the document
 //! - [`rules`](decide): what may happen to it, pure
+//! - [`job`](ReplayJob): the replay of many records
 //! - [`letter`](dead_letter): the record for the dead-letter topic
 
 use std::time::Duration;
@@ -28,10 +29,12 @@ use crate::{
     event_log::{Offset, Partition, Position},
 };
 
+mod job;
 mod letter;
 mod record;
 mod rules;
 
+pub use job::{JOB_LEASE, JobChange, ReplayJob, UNFINISHED, decide_job};
 pub use letter::dead_letter;
 pub use record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb};
 pub use rules::{Change, Due, NewParked, Refusal, decide, due};
@@ -49,6 +52,11 @@ id!(
 id!(
     /// The records of a key, for operators who look for them.
     KeyId
+);
+
+id!(
+    /// A replay of many records.
+    JobId
 );
 
 impl ParkedId {

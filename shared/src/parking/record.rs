@@ -4,7 +4,7 @@ use mongodb::bson::{Binary, spec::BinarySubtype};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
-use super::{KeyId, LaneId, ParkedId};
+use super::{JobId, KeyId, LaneId, ParkedId};
 use crate::{
     document_store::{CollectionSettings, Document, Index, IndexValue},
     environment::Timestamp,
@@ -58,6 +58,9 @@ pub struct ParkedRecord {
     /// What an operator asked for and nobody has carried out yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// The job that asked for its replay last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
     /// The value that an operator put in place of [`ParkedRecord::value`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<Binary>,
@@ -222,6 +225,9 @@ impl Document for ParkedRecord {
                 fields: &["partition", "state"],
             },
             Index { fields: &["state"] },
+            Index {
+                fields: &["job", "state"],
+            },
         ],
     };
     fn id(&self) -> Uuid {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Failure, Fate, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
+    Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
     usable,
 };
@@ -28,6 +28,13 @@ pub enum Change {
     Finish,
     /// It is given up, as an operator asked.
     Discard,
+    /// A job asks for a replay, on behalf of an operator.
+    ReplayFor {
+        /// Which.
+        job: JobId,
+        /// The request behind it.
+        correlation_id: String,
+    },
     /// An operator decides.
     Request {
         /// What.
@@ -105,7 +112,7 @@ pub fn decide(
         return match change {
             // Delivered again, though it was dealt with: so it stays.
             Change::Park(_) | Change::Begin | Change::Fail(_) | Change::Finish | Change::Discard => Ok(None),
-            Change::Request { .. } => Err(Refusal::Closed(known.state)),
+            Change::Request { .. } | Change::ReplayFor { .. } => Err(Refusal::Closed(known.state)),
         };
     }
     let mut record = known.clone();
@@ -120,6 +127,10 @@ pub fn decide(
         Change::Fail(failure) => fail(&mut record, failure, now),
         Change::Finish => close(&mut record, ParkedState::Done, Verb::Handled, now),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
+        Change::ReplayFor { job, correlation_id } => {
+            record.job = Some(*job);
+            ask(&mut record, &Request::Replay, correlation_id, now)?;
+        }
         Change::Request {
             request,
             correlation_id,
@@ -154,6 +165,7 @@ fn park(new: &NewParked, now: Timestamp) -> ParkedRecord {
         next_try_at: None,
         attempt_since: None,
         request: None,
+        job: None,
         edited: None,
         history: Vec::new(),
     };

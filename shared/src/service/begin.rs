@@ -11,15 +11,14 @@ use crate::{
         consumer::{ConsumerSettings, KafkaConsumerActor, ParkingDesk, Routes},
         essential::Essentials,
         publisher::PublisherActor,
-        repository::{Begin, RepositoryActor, Workspace},
+        repository::{Begin, Parking, RepositoryActor, Workspace},
     },
-    document_store::{CollectionSettings, Document, StoreError},
+    document_store::{CollectionSettings, StoreError},
     environment::Environment,
     event_log::{LogError, Subscription, TopicSettings},
     http::Readiness,
     logging::NowAndThen,
     metrics::Metrics,
-    parking::ParkedRecord,
 };
 use actix::{Actor, Addr};
 
@@ -46,7 +45,7 @@ pub(super) struct BeginWhenReady<W: Workspace> {
 impl<W: Workspace> BeginWhenReady<W> {
     pub async fn run(self) {
         let store = self.ports.store.clone();
-        let collections = [self.collections, &[ParkedRecord::COLLECTION]].concat();
+        let collections = [self.collections, &Parking::COLLECTIONS].concat();
         let collections = || store.prepare(collections.clone());
         until_ready("database", &self.readiness, collections, StoreError::to_string).await;
         self.repository.do_send(Begin);

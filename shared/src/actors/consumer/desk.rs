@@ -6,16 +6,18 @@ use actix::{MailboxError, Recipient};
 
 use super::failure::{Patience, retry_pause};
 use crate::{
-    actors::repository::{ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError},
+    actors::repository::{ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError},
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
     event_log::ConsumedRecord,
     metrics::Metrics,
-    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, ReplayJob, UNFINISHED},
 };
 
 /// Records of a lane that are looked at to find out whether an event is parked in it already.
 const LOOK_AT: usize = 20;
+/// Jobs that are worked on, one after the other, before it is looked again.
+const JOBS: usize = 20;
 
 /// Where records are parked: in the service's database, by way of its repository.
 #[derive(Clone)]
@@ -30,6 +32,10 @@ pub struct ParkingDesk {
     pub count: Recipient<Count>,
     /// Changes parked records.
     pub change: Recipient<ChangeParked>,
+    /// Reads replay jobs.
+    pub jobs: Recipient<List<ReplayJob>>,
+    /// Changes them.
+    pub change_job: Recipient<ChangeJob>,
     /// How long what comes too early is tried.
     pub patience: Duration,
     /// Clock and chance.
@@ -99,6 +105,43 @@ impl ParkingDesk {
         Err(Ending)
     }
 
+    /// The jobs that are not finished; none where they cannot be read, for a later look will.
+    pub(super) async fn unfinished_jobs(&self) -> Vec<ReplayJob> {
+        let query = Query {
+            collection: ReplayJob::COLLECTION.name,
+            matching: vec![("finished", vec![UNFINISHED])],
+            after: None,
+            order: Order::Ascending,
+            limit: JOBS,
+        };
+        let found = self.jobs.send(List::new(query)).await;
+        found.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Changes a job, however long that takes; the job, if it was changed.
+    pub(super) async fn change_job(
+        &self,
+        id: JobId,
+        change: JobChange,
+    ) -> Result<Option<ReplayJob>, Ending> {
+        for failures in 1.. {
+            let message = ChangeJob {
+                id,
+                change: change.clone(),
+                deadline: None,
+            };
+            match self.change_job.send(message).await {
+                Ok(Ok(job)) => return Ok(job),
+                Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
+                Ok(Err(error)) => {
+                    log::warn!(target: "KafkaConsumerActor", job:% = id; "not changed yet: {error}");
+                }
+            }
+            self.pause(failures).await;
+        }
+        Err(Ending)
+    }
+
     /// How many records match, at most `limit`.
     pub(super) async fn count(
         &self,
@@ -148,6 +191,12 @@ impl ParkingDesk {
             ("lane", vec![IndexValue::Uuid(lane.0)]),
             ("state", ParkedState::OPEN.map(ParkedState::index_value).to_vec()),
         ]
+    }
+
+    /// Records that failed, of all partitions.
+    pub(super) fn failed() -> Vec<(&'static str, Vec<IndexValue>)> {
+        let states = [ParkedState::Parked, ParkedState::Retrying];
+        vec![("state", states.map(ParkedState::index_value).to_vec())]
     }
 
     /// Open records in these states, of these partitions.

@@ -26,6 +26,8 @@ const TAKE_OVER: usize = 5_000;
 const FEW: usize = 1_000;
 /// See [`FEW`].
 const COUNT_EVERY: u64 = 15;
+/// Replay jobs that another instance has left behind are looked for with each such look.
+const JOBS_EVERY: u64 = 5;
 /// No more are counted.
 const MOST_COUNTED: usize = 1_000_000;
 /// Pause before an assignment's records are read again that could not be.
@@ -100,6 +102,9 @@ impl KafkaConsumerActor {
         }
         self.looks.looking = true;
         self.looks.made += 1;
+        if self.looks.made.is_multiple_of(JOBS_EVERY) {
+            self.work_on_jobs(ctx);
+        }
         let counts = self.looks.open <= FEW || self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
@@ -149,6 +154,7 @@ impl Handler<Look> for KafkaConsumerActor {
 
     fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
         self.look(ctx);
+        self.work_on_jobs(ctx);
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
 
 mod desk;
 mod failure;
+mod jobs;
 mod lanes;
 mod look;
 mod parking;
@@ -75,6 +76,8 @@ pub struct KafkaConsumerActor {
     /// What is handed over, what waits for its turn, and what is parked.
     lanes: Lanes<Item>,
     looks: look::Looks,
+    /// Replay jobs are being worked on.
+    working_on_jobs: bool,
     /// When parked records are due next, and what wakes us then.
     alarm: Option<(Timestamp, SpawnHandle)>,
     /// Records taken and not done.
@@ -143,6 +146,7 @@ impl KafkaConsumerActor {
             partitions: Partitions::default(),
             lanes: Lanes::default(),
             looks: look::Looks::default(),
+            working_on_jobs: false,
             alarm: None,
             in_flight: 0,
             bytes: 0,

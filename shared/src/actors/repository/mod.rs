@@ -35,12 +35,12 @@ mod workspace;
 pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use outbox_ledger::OutboxLedger;
-pub use parking::{ChangeParked, Changed, ListOpen, OpenRecord};
+pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenRecord};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
 pub use queries::{Count, Find, List};
 use round::{Aftermath, HandOver, Tools};
-pub use workspace::{Change, Copies, CopiesOf, Workspace};
+pub use workspace::{Change, Copies, CopiesOf, Parking, Workspace};
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);

@@ -11,7 +11,10 @@ use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
     document_store::{Document, DocumentKey, IndexValue, Order, Query, key},
     environment::Timestamp,
-    parking::{Change, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, decide},
+    parking::{
+        Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, decide,
+        decide_job,
+    },
 };
 
 /// Something happens to a parked record; answered when it is durable.
@@ -50,7 +53,7 @@ impl<W: Workspace> Command for ChangeIn<W> {
     }
 
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
-        let parked = workspace.parked();
+        let parked = &mut workspace.parked().records;
         let known = parked.get(self.id).cloned();
         match decide(known.as_ref(), &self.change, now)? {
             Some(record) => {
@@ -90,6 +93,62 @@ impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
     }
 }
 
+/// Something happens to a replay job; answered when it is durable, with the job if it was changed.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Option<ReplayJob>, RepositoryError>")]
+pub struct ChangeJob {
+    /// Which job.
+    pub id: JobId,
+    /// What happens.
+    pub change: JobChange,
+    /// See [`Execute::deadline`].
+    pub deadline: Option<Instant>,
+}
+
+struct ChangeJobIn<W> {
+    id: JobId,
+    change: JobChange,
+    _workspace: PhantomData<fn() -> W>,
+}
+
+impl<W: Workspace> Command for ChangeJobIn<W> {
+    type Workspace = W;
+    type Reply = Option<ReplayJob>;
+
+    fn documents(&self) -> Vec<DocumentKey> {
+        vec![key::<ReplayJob>(self.id)]
+    }
+
+    fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
+        let jobs = &mut workspace.parked().jobs;
+        let changed = decide_job(self.id, jobs.get(self.id), &self.change, now)?;
+        jobs.put(changed.clone(), []);
+        Some(changed)
+    }
+
+    fn committed(&self, _: &Self::Reply) {}
+}
+
+impl<W: Workspace> Handler<ChangeJob> for RepositoryActor<W> {
+    type Result = ResponseFuture<Result<Option<ReplayJob>, RepositoryError>>;
+
+    fn handle(&mut self, message: ChangeJob, ctx: &mut Context<Self>) -> Self::Result {
+        let ChangeJob { id, change, deadline } = message;
+        let command = ChangeJobIn::<W> {
+            id,
+            change,
+            _workspace: PhantomData,
+        };
+        let execute = Execute {
+            command,
+            turn: None,
+            deadline,
+            permit: None,
+        };
+        Handler::<Execute<ChangeJobIn<W>>>::handle(self, execute, ctx)
+    }
+}
+
 /// Reads a page of open records, without what stood in the log.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Vec<OpenRecord>, RepositoryError>")]
@@ -120,10 +179,13 @@ pub struct OpenRecord {
     /// When it is tried again by itself.
     #[serde(default)]
     pub next_try_at: Option<Timestamp>,
+    /// Why it failed last.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// The fields of [`OpenRecord`].
-const FIELDS: &[&str] = &["_id", "lane", "state", "topic", "partition", "nextTryAt"];
+const FIELDS: &[&str] = &["_id", "lane", "state", "topic", "partition", "nextTryAt", "reason"];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
     type Result = ResponseFuture<Result<Vec<OpenRecord>, RepositoryError>>;

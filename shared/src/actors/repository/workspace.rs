@@ -9,9 +9,9 @@ use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{Document, DocumentKey, StoreError, Write, decode, encode, key},
+    document_store::{CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode, key},
     envelope::OutboxEvent,
-    parking::ParkedRecord,
+    parking::{ParkedRecord, ReplayJob},
 };
 
 use super::outbox_ledger::OutboxLedger;
@@ -24,7 +24,24 @@ pub trait Workspace: Default + 'static {
     /// Its collections, [`Workspace::parked`] among them.
     fn collections(&mut self) -> Vec<&mut dyn Copies>;
     /// Records that could not be handled.
-    fn parked(&mut self) -> &mut CopiesOf<ParkedRecord>;
+    fn parked(&mut self) -> &mut Parking;
+}
+
+/// The collections of what could not be handled; part of every workspace.
+#[derive(Default)]
+pub struct Parking {
+    pub(super) records: CopiesOf<ParkedRecord>,
+    pub(super) jobs: CopiesOf<ReplayJob>,
+}
+
+impl Parking {
+    /// How they are stored.
+    pub const COLLECTIONS: [CollectionSettings; 2] = [ParkedRecord::COLLECTION, ReplayJob::COLLECTION];
+
+    /// For [`Workspace::collections`].
+    pub fn collections(&mut self) -> [&mut dyn Copies; 2] {
+        [&mut self.records, &mut self.jobs]
+    }
 }
 
 /// The copies of the documents of one collection, whatever their type.

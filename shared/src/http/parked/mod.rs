@@ -19,12 +19,15 @@ use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path
 use crate::{
     actors::{
         consumer::{Inspect, KafkaConsumerActor, Look},
-        repository::{ChangeParked, Find, List},
+        repository::{ChangeJob, ChangeParked, Count, Find, List},
     },
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
     json::Text,
-    parking::{Change, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, Request, decide},
+    parking::{
+        Change, JobChange, JobId, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, Request,
+        decide,
+    },
 };
 
 mod view;
@@ -38,6 +41,9 @@ const PAGE: usize = 500;
 /// Records that one request looks at, to find those that were asked for.
 const LOOK_AT: usize = 20_000;
 
+/// No more records of a job are counted.
+const MOST_COUNTED: usize = 10_000_000;
+
 /// What the routes work with.
 #[derive(Clone)]
 pub struct ParkedApi {
@@ -45,8 +51,14 @@ pub struct ParkedApi {
     pub find: Recipient<Find<ParkedRecord>>,
     /// Pages through records.
     pub list: Recipient<List<ParkedRecord>>,
+    /// Counts records.
+    pub count: Recipient<Count>,
     /// Writes down what an operator asks for.
     pub change: Recipient<ChangeParked>,
+    /// Reads replay jobs.
+    pub jobs: Recipient<Find<ReplayJob>>,
+    /// Makes replay jobs.
+    pub change_job: Recipient<ChangeJob>,
     /// Told to look at once, where this instance may be the owner.
     pub consumer: Arc<OnceLock<Addr<KafkaConsumerActor>>>,
     /// The clock.
@@ -61,6 +73,7 @@ pub fn configure(api: ParkedApi, config: &mut web::ServiceConfig) {
         .app_data(web::Data::new(api))
         .service(resource("/admin/parked", "GET").get(list))
         .service(resource("/admin/parked/replay", "POST").post(replay_all))
+        .service(resource("/admin/parked/jobs/{id}", "GET").get(show_job))
         .service(resource("/admin/parked/{id}", "GET").get(show))
         .service(resource("/admin/parked/{id}/replay", "POST").post(replay))
         .service(resource("/admin/parked/{id}/edit", "POST").post(edit))
@@ -140,7 +153,7 @@ async fn discard(
 }
 
 /// `POST /admin/parked/replay` with `{"key": …}`, all records of that key that failed, or
-/// `{"reason": …}`, all that failed for that reason.
+/// `{"reason": …}`, all that failed for that reason: that is a job, which outlives this request.
 async fn replay_all(
     api: web::Data<ParkedApi>,
     request: HttpRequest,
@@ -154,15 +167,29 @@ async fn replay_all(
         return Err(Problem::invalid(fields.into_errors()));
     };
     let failed = [ParkedState::Parked, ParkedState::Retrying];
-    let heads = match (key, reason) {
-        (Some(key), None) => api.of_key(&key, &failed, None, LOOK_AT, |_| true).await?.records,
-        (None, Some(reason)) => {
-            let wanted = |record: &ParkedRecord| record.reason.as_deref() == Some(&*reason);
-            api.scan(of_states(&failed), None, LOOK_AT, wanted).await?.records
+    match (key, reason) {
+        (Some(key), None) => {
+            let found = api.of_key(&key, &failed, None, LOOK_AT, |_| true).await?;
+            api.act_on(found.records, &context, &Request::Replay, dry_run).await
         }
-        _ => return Err(Problem::choose("key, reason")),
-    };
-    api.act_on(heads, &context, &Request::Replay, dry_run).await
+        (None, Some(reason)) if dry_run => {
+            let wanted = |record: &ParkedRecord| record.reason.as_deref() == Some(&*reason);
+            let found = api.scan(of_states(&failed), None, LOOK_AT, wanted).await?;
+            api.act_on(found.records, &context, &Request::Replay, dry_run).await
+        }
+        (None, Some(reason)) => api.make_job(reason, context).await,
+        _ => Err(Problem::choose("key, reason")),
+    }
+}
+
+/// `GET /admin/parked/jobs/{id}`
+async fn show_job(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
+    Parameters::of(&request).finish()?;
+    let id = path_id(&request)?;
+    let found = ask(&api.jobs, Find::new([id]), PATIENCE).await?;
+    let job = found.into_iter().next();
+    let job = job.ok_or_else(|| Problem::not_found("replay job", id))?;
+    Ok(HttpResponse::Ok().json(api.progress(&job).await?))
 }
 
 /// What a scan found, and where the next one goes on.
@@ -176,6 +203,44 @@ impl ParkedApi {
         let found = ask(&self.find, Find::new([id]), PATIENCE).await?;
         let found = found.into_iter().next();
         found.ok_or_else(|| Problem::not_found("parked record", id))
+    }
+
+    async fn make_job(&self, reason: String, RequestContext(context): RequestContext) -> Answer {
+        let id = JobId(self.environment.new_id());
+        let message = ChangeJob {
+            id,
+            change: JobChange::Create {
+                reason,
+                correlation_id: context.correlation_id,
+            },
+            deadline: Some(Instant::now() + PATIENCE),
+        };
+        let made = ask(&self.change_job, message, PATIENCE).await?;
+        let job = made.ok_or_else(Problem::outcome_unknown)?;
+        if let Some(consumer) = self.consumer.get() {
+            consumer.do_send(Look);
+        }
+        let location = format!("/admin/parked/jobs/{id}");
+        let body = self.progress(&job).await?;
+        Ok(HttpResponse::Accepted()
+            .insert_header(("location", location))
+            .json(body))
+    }
+
+    /// A job, with what has become of its records.
+    async fn progress(&self, job: &ReplayJob) -> Result<view::Progress, Problem> {
+        let mut counts = [0; ParkedState::ALL.len()];
+        for state in ParkedState::ALL {
+            let query = Query {
+                collection: ParkedRecord::COLLECTION.name,
+                matching: matching("job", job.id.0, &[state]),
+                after: None,
+                order: Order::Ascending,
+                limit: MOST_COUNTED,
+            };
+            counts[state as usize] = ask(&self.count, Count::new(query), PATIENCE).await?;
+        }
+        Ok(view::progress(job, &counts))
     }
 
     /// An edited value that could not be handled either helps nobody.

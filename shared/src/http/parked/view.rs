@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::Timestamp,
-    parking::{Entry, LaneId, ParkedId, ParkedRecord, Request},
+    parking::{Entry, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, ReplayJob, Request},
 };
 
 /// A record whose envelope cannot be read is for nobody in particular.
@@ -66,6 +66,45 @@ pub struct Outcome {
     /// Records that stand behind these, and follow them.
     pub behind: usize,
     pub refused: Vec<Refused>,
+}
+
+/// A replay job, with what has become of its records.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    job: JobId,
+    reason: String,
+    created_at: Timestamp,
+    correlation_id: String,
+    /// Records that were asked for so far.
+    total: usize,
+    /// Handled.
+    done: usize,
+    /// Failed again, for good or until the next try.
+    failed: usize,
+    /// Given up by an operator since.
+    discarded: usize,
+    /// Not tried yet.
+    pending: usize,
+    /// Nothing is pending, and nothing more will be asked for.
+    finished: bool,
+}
+
+pub fn progress(job: &ReplayJob, by_state: &[usize; ParkedState::ALL.len()]) -> Progress {
+    let count = |state: ParkedState| by_state[state as usize];
+    let pending = count(ParkedState::Requested) + count(ParkedState::Waiting);
+    Progress {
+        job: job.id,
+        reason: job.reason.clone(),
+        created_at: job.created_at,
+        correlation_id: job.correlation_id.clone(),
+        total: by_state.iter().sum(),
+        done: count(ParkedState::Done),
+        failed: count(ParkedState::Parked) + count(ParkedState::Retrying),
+        discarded: count(ParkedState::Discarded),
+        pending,
+        finished: job.finished != 0 && pending == 0,
+    }
 }
 
 /// A record that nothing was done to.
