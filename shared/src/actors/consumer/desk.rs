@@ -65,8 +65,9 @@ impl ParkingDesk {
             limit,
         };
         let answer = self.list.send(List::new(query)).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         answer
-            .map_err(|error| error.to_string())?
+            .map(|found| found.documents)
             .map_err(|error| error.to_string())
     }
 

@@ -39,7 +39,7 @@ use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
-pub use queries::{Count, Find, List};
+pub use queries::{Count, Find, Found, List};
 use round::{Aftermath, HandOver, Tools};
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
 
@@ -99,6 +99,7 @@ pub struct RepositoryActor<W: Workspace> {
     /// What was marked while the sweep under way may have read it as it was before.
     marked_meanwhile: BTreeSet<DocumentKey>,
     draining: Vec<oneshot::Sender<()>>,
+    telling: queries::Telling,
     _essential: Essential,
 }
 
@@ -183,6 +184,7 @@ impl<W: Workspace> RepositoryActor<W> {
             sweeping: false,
             marked_meanwhile: BTreeSet::new(),
             draining: Vec::new(),
+            telling: queries::Telling::default(),
             _essential: essential,
         }
     }
