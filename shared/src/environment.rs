@@ -8,9 +8,11 @@ use std::{
 };
 
 use mongodb::bson;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use uuid::Uuid;
+
+use crate::document_store::numbers;
 
 /// A moment of the wall clock, in milliseconds since 1970 UTC. For people and records: order
 /// between writers is decided by versions, never by this.
@@ -61,9 +63,16 @@ impl Serialize for Timestamp {
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
-    /// From a document only.
+    /// From a document only: a date or, as tools write it, RFC 3339 or milliseconds since 1970.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        bson::DateTime::deserialize(deserializer).map(|moment| Timestamp(moment.timestamp_millis()))
+        let value = bson::Bson::deserialize(deserializer)?;
+        let date = match &value {
+            bson::Bson::DateTime(moment) => Some(Timestamp(moment.timestamp_millis())),
+            bson::Bson::String(text) => Timestamp::parse(text),
+            _ => None,
+        };
+        date.map_or_else(|| numbers::whole_in(&value).map(Timestamp), Ok)
+            .map_err(|error| D::Error::custom(format!("a date is expected: {error}")))
     }
 }
 
@@ -180,6 +189,22 @@ mod tests {
         assert_eq!(moment.to_string(), "2026-01-01T00:00:00.123Z");
         assert_eq!(Timestamp::parse("2026-01-01T01:00:00.123+01:00"), Some(moment));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn a_document_may_hold_a_moment_in_every_type_that_tools_write() {
+        let moment = Timestamp(1_767_225_600_123);
+        let read = |value: bson::Bson| bson::deserialize_from_bson::<Timestamp>(value);
+        for value in [
+            bson::Bson::DateTime(bson::DateTime::from_millis(moment.0)),
+            bson::Bson::String(moment.to_string()),
+            bson::Bson::Int64(moment.0),
+            bson::Bson::Double(moment.0 as f64),
+        ] {
+            assert_eq!(read(value.clone()).unwrap(), moment, "{value:?}");
+        }
+        assert!(read(bson::Bson::String("yesterday".into())).is_err());
+        assert!(read(bson::Bson::Null).is_err());
     }
 
     #[tokio::test]

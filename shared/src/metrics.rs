@@ -1,9 +1,12 @@
 //! What a service counts, for Prometheus.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
     core::{Collector, Desc},
     proto::MetricFamily,
@@ -29,6 +32,8 @@ struct Counters {
     parked_open: IntGaugeVec,
     replayed: IntCounterVec,
     reannounced: IntCounter,
+    unreadable: IntCounterVec,
+    oldest_open: Gauge,
     in_flight: IntGauge,
     open_orders: IntGauge,
     requests: HistogramVec,
@@ -125,6 +130,23 @@ impl Metrics {
                 &registry,
                 IntCounter::new("orders_reannounced_total", "Open documents announced again"),
             ),
+            unreadable: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "documents_unreadable_total",
+                        "Documents left out of an answer because they cannot be read",
+                    ),
+                    &["collection"],
+                ),
+            ),
+            oldest_open: register(
+                &registry,
+                Gauge::new(
+                    "orders_oldest_open_seconds",
+                    "Age of the oldest open document of all instances; 0 where none is open",
+                ),
+            ),
             open_orders: register(
                 &registry,
                 IntGauge::new("orders_open", "Open documents of all instances, as counted last"),
@@ -208,6 +230,19 @@ impl Metrics {
             .set(i64::try_from(documents).unwrap_or(i64::MAX));
     }
 
+    /// The oldest open document is so old.
+    pub fn oldest_open(&self, age: Duration) {
+        self.0.oldest_open.set(age.as_secs_f64());
+    }
+
+    /// So many documents of a collection could not be read.
+    pub fn unreadable(&self, collection: &'static str, documents: usize) {
+        self.0
+            .unreadable
+            .with_label_values(&[collection])
+            .inc_by(documents as u64);
+    }
+
     /// So many records are being handled.
     pub fn in_flight(&self, records: usize) {
         self.0.in_flight.set(i64::try_from(records).unwrap_or(i64::MAX));
@@ -289,8 +324,6 @@ impl Collector for Lags {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::future::BoxFuture;
 
     use super::*;

@@ -6,9 +6,11 @@
 
 use std::fmt;
 
-use mongodb::bson::Decimal128;
+use mongodb::bson::{Bson, Decimal128};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::document_store::numbers;
 
 /// An amount of money: at most [`Money::FRACTION_DIGITS`] digits after the point, and between
 /// `-`[`Money::LIMIT`] and [`Money::LIMIT`] where it comes from outside.
@@ -48,6 +50,15 @@ impl Money {
     /// Reads a JSON number or the content of a numeric string: digits, an optional fraction and an
     /// optional exponent.
     pub fn parse(text: &str) -> Result<Money, MoneyError> {
+        let money = Self::exact(text)?;
+        if money.0.abs() >= Decimal::from(Self::LIMIT) {
+            return Err(MoneyError::OutOfRange);
+        }
+        Ok(money)
+    }
+
+    /// The same without [`Money::LIMIT`]: stored sums may be beyond it.
+    fn exact(text: &str) -> Result<Money, MoneyError> {
         if !looks_like_a_number(text) {
             return Err(MoneyError::NotANumber);
         }
@@ -68,9 +79,6 @@ impl Money {
         let value = shift(mantissa.normalize(), exponent)?.normalize();
         if value.scale() > Self::FRACTION_DIGITS {
             return Err(MoneyError::TooFine);
-        }
-        if value.abs() >= Decimal::from(Self::LIMIT) {
-            return Err(MoneyError::OutOfRange);
         }
         Ok(Money(value))
     }
@@ -178,15 +186,11 @@ impl Serialize for Money {
 }
 
 impl<'de> Deserialize<'de> for Money {
-    /// From a document only; JSON is read by [`crate::json`], which names the field that is wrong.
+    /// From a document only, in every type that tools write; JSON is read by [`crate::json`], which
+    /// names the field that is wrong.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
-        let text = Decimal128::deserialize(deserializer)?.to_string();
-        let (mantissa, exponent) = text.split_once('E').unwrap_or((&text, "0"));
-        let mantissa = Decimal::from_str_exact(mantissa).map_err(de::Error::custom)?;
-        let exponent = exponent.parse().map_err(de::Error::custom)?;
-        shift(mantissa, exponent)
-            .map(|value| Money(value.normalize()))
-            .map_err(de::Error::custom)
+        let text = numbers::text_of(&Bson::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        Money::exact(&text).map_err(|error| de::Error::custom(format!("the amount {text:?} {error}")))
     }
 }
 
@@ -264,6 +268,32 @@ mod tests {
             let back: Holder = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
             assert_eq!(back.amount.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_document_may_hold_it_in_every_type_that_tools_write() {
+        #[derive(Debug, Deserialize)]
+        struct Holder {
+            amount: Money,
+        }
+        let read = |amount: Bson| {
+            let bytes = mongodb::bson::serialize_to_vec(&mongodb::bson::doc! { "amount": amount }).unwrap();
+            mongodb::bson::deserialize_from_slice::<Holder>(&bytes).map(|holder| holder.amount.to_string())
+        };
+        for (amount, said) in [
+            (Bson::Int32(1000), "1000.0"),
+            (Bson::Int64(1000), "1000.0"),
+            (Bson::Double(1000.0), "1000.0"),
+            (Bson::Double(99.99), "99.99"),
+            (Bson::Decimal128("1E+3".parse().unwrap()), "1000.0"),
+            (Bson::String("1000.50".into()), "1000.5"),
+        ] {
+            assert_eq!(read(amount.clone()).unwrap(), said, "{amount:?}");
+        }
+        let not_exact = read(Bson::Double(0.1 + 0.2)).unwrap_err().to_string();
+        assert!(not_exact.contains("is not an exact number"), "{not_exact}");
+        assert!(read(Bson::Decimal128("NaN".parse().unwrap())).is_err());
+        assert!(read(Bson::Boolean(true)).is_err());
     }
 
     #[test]

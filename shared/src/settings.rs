@@ -124,6 +124,14 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub max_open_orders: String,
+    /// Orders of one customer that may be open [default: a tenth of MAX_OPEN_ORDERS, at least 100]
+    #[arg(
+        long,
+        env = "MAX_OPEN_ORDERS_PER_CUSTOMER",
+        value_name = "N",
+        hide_env_values = true
+    )]
+    pub max_open_orders_per_customer: Option<String>,
     /// How long a request may take
     #[arg(
         long,
@@ -196,6 +204,8 @@ pub struct ServiceSettings {
     pub max_in_flight: usize,
     /// Orders that may be open in all instances together.
     pub max_open_orders: usize,
+    /// Orders of one customer that may be open in all instances together.
+    pub max_open_orders_per_customer: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Age at which an order that is not final is announced again.
@@ -273,6 +283,11 @@ impl Arguments {
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
         let max_open_orders = check.read("MAX_OPEN_ORDERS", number(&self.max_open_orders, 1, 10_000_000));
+        let per_customer = match &self.max_open_orders_per_customer {
+            Some(given) => number(given, 1, 10_000_000),
+            None => Ok((max_open_orders.unwrap_or_default() / 10).max(100)),
+        };
+        let per_customer = check.read("MAX_OPEN_ORDERS_PER_CUSTOMER", per_customer);
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
@@ -290,6 +305,7 @@ impl Arguments {
             log_format: log_format?,
             max_in_flight: max_in_flight? as usize,
             max_open_orders: max_open_orders? as usize,
+            max_open_orders_per_customer: per_customer? as usize,
             request_timeout: request_timeout?,
             reannounce_after: reannounce_after?,
             park_after: park_after?,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::{
     contracts::{CreditLimitChanged, CustomerCreated, CustomerId},
-    document_store::{CollectionSettings, Document},
+    document_store::{CollectionSettings, Document, numbers},
     environment::Timestamp,
     money::Money,
 };
@@ -25,6 +25,7 @@ pub struct Customer {
     /// The sum of its held reservations, zero or more.
     pub reserved: Money,
     /// How often the limit was changed: numbers the events about it.
+    #[serde(deserialize_with = "numbers::whole")]
     pub limit_changes: i64,
     /// When it was created.
     pub created_at: Timestamp,

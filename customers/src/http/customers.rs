@@ -7,7 +7,7 @@ use shared::{
     contracts::{CustomerId, OrderId, Refusal},
     document_store::{Document, IndexValue},
     environment::Timestamp,
-    http::{Admission, Body, Parameters, Problem, RequestContext, path_id, requested_id},
+    http::{Admission, Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
     json::{DisplayName, Limit},
     money::Money,
 };
@@ -146,7 +146,7 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .admission
         .ask(&api.actors.list, List::<Customer>::new(query))
         .await?;
-    Ok(HttpResponse::Ok().json(page.page(found, show)))
+    Ok(HttpResponse::Ok().json(Page::of(found, show)))
 }
 
 /// `GET /api/customers/{id}/reservations`
@@ -161,7 +161,7 @@ pub async fn reservations(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .admission
         .ask(&api.actors.reservations, List::<Reservation>::new(query))
         .await?;
-    Ok(HttpResponse::Ok().json(page.page(found, show_reservation)))
+    Ok(HttpResponse::Ok().json(Page::of(found, show_reservation)))
 }
 
 async fn find(api: &Api, id: Uuid) -> Result<Customer, Problem> {
@@ -169,10 +169,7 @@ async fn find(api: &Api, id: Uuid) -> Result<Customer, Problem> {
         .admission
         .ask(&api.actors.find, Find::<Customer>::new([id]))
         .await?;
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| Problem::not_found("customer", id))
+    the_one(found, "customer", id)
 }
 
 /// A customer, as it is answered.

@@ -1,6 +1,7 @@
 //! Customers as a black box: HTTP in front, a log and a database in memory behind.
 
 mod bad_input;
+mod documents;
 mod events;
 mod http;
 mod life;

@@ -120,6 +120,8 @@ impl Past {
             created_at,
             updated_at,
             context: context.clone(),
+            end_context: None,
+            announced_again: None,
         };
         let reservation = Reservation {
             id,

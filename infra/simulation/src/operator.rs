@@ -66,7 +66,8 @@ async fn list(api: &ParkedApi) -> Option<Vec<ParkedRecord>> {
         order: Order::Ascending,
         limit: PAGE,
     };
-    api.list.send(List::new(query)).await.ok()?.ok()
+    let found = api.list.send(List::new(query)).await.ok()?.ok()?;
+    Some(found.documents)
 }
 
 fn ask(api: ParkedApi, record: ParkedRecord, request: Request) -> LocalBoxFuture<'static, ()> {

@@ -245,6 +245,7 @@ fn settings<S: Service>() -> ServiceSettings {
         max_in_flight: 64,
         request_timeout: Duration::from_secs(3),
         max_open_orders: 50_000,
+        max_open_orders_per_customer: 5_000,
         reannounce_after: Duration::from_secs(5),
         write_profile: Default::default(),
         shutdown_timeout: Duration::from_secs(10),

@@ -1,151 +1,151 @@
-//! The actor that knows how many orders are not final yet, and the bound on them.
+//! The actor that knows how many orders are not final yet, and the bounds on them.
 //!
 //! Orders are taken as long as Customers keeps up, or nearly: where more are open than
 //! [`MAX_OPEN_ORDERS`](shared::settings::ServiceSettings::max_open_orders), in all instances
-//! together, further ones are refused, so that an order that is accepted becomes final soon.
+//! together, or more of one customer than
+//! [`MAX_OPEN_ORDERS_PER_CUSTOMER`](shared::settings::ServiceSettings::max_open_orders_per_customer),
+//! further ones are refused, so that an order that is accepted becomes final soon.
 //!
-//! Asks the RepositoryActor, four times a second while orders are open and never otherwise; in
-//! between it counts what this instance has accepted. When it fails, the service ends.
+//! Asks the RepositoryActor, four times a second while orders are open and every two seconds
+//! otherwise: other instances accept orders, too. In between it counts what this instance has
+//! accepted. When it fails, the service ends.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 use shared::{
-    actors::{essential::Essential, repository::Count},
+    actors::{
+        essential::Essential,
+        repository::{Count, List},
+    },
     contracts::OrderStatus,
     document_store::{Document, IndexValue, Order as Direction, Query},
+    environment::{Environment, Timestamp},
     metrics::Metrics,
 };
+use tokio::time::Instant;
 
+use super::reannouncement::{OpenForLong, SeenOpen};
 use crate::domain::Order;
+
+mod places;
+
+pub use places::{Backlog, Full, Limits, Place};
+use places::{Before, Counted};
 
 /// How often open orders are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(250);
-
-/// What is open, as far as this instance knows.
-#[derive(Debug, Clone)]
-pub struct Backlog(Arc<Known>);
-
-#[derive(Debug)]
-struct Known {
-    most: usize,
-    /// In the database, when they were counted last.
-    counted: AtomicUsize,
-    /// Accepted here since that count was begun.
-    since: AtomicUsize,
-    /// Asked for here and not decided.
-    asked: AtomicUsize,
-}
-
-/// The place of an order that is asked for; free again when dropped, unless the order was accepted.
-#[derive(Debug)]
-pub struct Place(Arc<Known>);
-
-impl Place {
-    /// There is an order more.
-    pub fn keep(self) {
-        self.0.since.fetch_add(1, Relaxed);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.asked.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Known {
-    fn open(&self) -> usize {
-        let in_database = self.counted.load(Relaxed) + self.since.load(Relaxed);
-        in_database + self.asked.load(Relaxed)
-    }
-}
-
-impl Backlog {
-    /// At most about `most` orders.
-    pub fn new(most: usize) -> Backlog {
-        Backlog(Arc::new(Known {
-            most,
-            counted: AtomicUsize::new(0),
-            since: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
-        }))
-    }
-
-    /// A place for another order, if one may be taken.
-    pub fn enter(&self) -> Option<Place> {
-        self.0.asked.fetch_add(1, Relaxed);
-        let place = Place(self.0.clone());
-        (self.0.open() <= self.0.most).then_some(place)
-    }
-}
+/// How often, while none are open as far as is known.
+const COUNT_WHEN_IDLE: Duration = Duration::from_secs(2);
+/// As many open orders as are read; more are counted by the index, and their ages are known from
+/// what the ReannouncementActor has seen.
+const READ: usize = 100;
 
 /// The actor.
 pub struct BacklogActor {
     backlog: Backlog,
-    repository: Recipient<Count>,
+    seen_open: SeenOpen,
+    list: Recipient<List<Order>>,
+    count: Recipient<Count>,
+    environment: Environment,
+    /// After that time an order is open for long.
+    after: Duration,
     metrics: Metrics,
     counting: bool,
-    /// Once they were counted, it is known when there are none.
-    counted_once: bool,
+    counted: Option<Instant>,
     _essential: Essential,
 }
 
+/// What a [`BacklogActor`] is made of.
+pub struct BacklogSettings {
+    /// Kept up to date.
+    pub backlog: Backlog,
+    /// What the ReannouncementActor sees.
+    pub seen_open: SeenOpen,
+    /// Reads open orders.
+    pub list: Recipient<List<Order>>,
+    /// Counts open orders.
+    pub count: Recipient<Count>,
+    /// The clock.
+    pub environment: Environment,
+    /// After that time an order is open for long.
+    pub after: Duration,
+    /// Where it is shown.
+    pub metrics: Metrics,
+    /// Ends the process when the actor dies.
+    pub essential: Essential,
+}
+
+/// What is open in the database.
+struct Open {
+    counted: Counted,
+    oldest: Option<Timestamp>,
+}
+
 impl BacklogActor {
-    /// An actor that keeps `backlog` up to date.
-    pub fn new(
-        backlog: Backlog,
-        repository: Recipient<Count>,
-        metrics: Metrics,
-        essential: Essential,
-    ) -> BacklogActor {
+    /// An actor that keeps a backlog up to date.
+    pub fn new(settings: BacklogSettings) -> BacklogActor {
+        let BacklogSettings {
+            backlog,
+            seen_open,
+            list,
+            count,
+            environment,
+            after,
+            metrics,
+            essential,
+        } = settings;
         BacklogActor {
             backlog,
-            repository,
+            seen_open,
+            list,
+            count,
+            environment,
+            after,
             metrics,
             counting: false,
-            counted_once: false,
+            counted: None,
             _essential: essential,
         }
     }
 
-    fn count(&mut self, ctx: &mut Context<Self>) {
-        let idle = self.counted_once && self.backlog.0.open() == 0;
-        if idle || std::mem::replace(&mut self.counting, true) {
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let rests = self
+            .counted
+            .is_some_and(|counted| self.backlog.is_empty() && counted.elapsed() < COUNT_WHEN_IDLE);
+        if rests || std::mem::replace(&mut self.counting, true) {
             return;
         }
-        let known = self.backlog.0.clone();
         // What is accepted while the count is under way may or may not be in it.
-        let before = known.since.load(Relaxed);
-        let open = self.repository.send(Count::new(Query {
-            collection: Order::COLLECTION.name,
-            matching: vec![("status", vec![IndexValue::Int(OrderStatus::Created.number())])],
-            after: None,
-            order: Direction::Ascending,
-            limit: known.most,
-        }));
-        let counted = open.into_actor(self).map(move |open, actor, _| {
+        let before = self.backlog.begin();
+        let look = Look {
+            list: self.list.clone(),
+            count: self.count.clone(),
+            now: self.environment.now(),
+            after: self.after,
+            seen: self.seen_open.get(),
+        };
+        let looked = async move {
+            let open = look.open(&before).await;
+            (before, open)
+        };
+        let looked = looked.into_actor(self).map(|(before, open), actor, _| {
             actor.counting = false;
             match open {
-                Ok(Ok(open)) => {
-                    actor.counted_once = true;
-                    known.counted.store(open, Relaxed);
-                    known.since.fetch_sub(before, Relaxed);
-                    actor.metrics.open_orders(open);
+                Ok(open) => {
+                    actor.counted = Some(Instant::now());
+                    actor.backlog.counted(&before, &open.counted);
+                    actor.metrics.open_orders(open.counted.all);
+                    let now = actor.environment.now();
+                    let age = open.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+                    actor.metrics.oldest_open(age);
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     log::debug!(target: "BacklogActor", "open orders cannot be counted: {error}");
                 }
-                Err(_) => {}
             }
         });
-        ctx.spawn(counted);
+        ctx.spawn(looked);
     }
 }
 
@@ -153,24 +153,72 @@ impl Actor for BacklogActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(COUNT_EVERY, Self::count);
+        ctx.run_interval(COUNT_EVERY, Self::look);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One look at the database.
+struct Look {
+    list: Recipient<List<Order>>,
+    count: Recipient<Count>,
+    now: Timestamp,
+    after: Duration,
+    seen: OpenForLong,
+}
 
-    #[test]
-    fn what_is_asked_for_and_what_is_accepted_take_a_place() {
-        let backlog = Backlog::new(2);
-        let (one, two) = (backlog.enter().unwrap(), backlog.enter().unwrap());
-        assert!(backlog.enter().is_none());
-        drop(one);
-        two.keep();
-        let three = backlog.enter().unwrap();
-        assert!(backlog.enter().is_none());
-        drop(three);
-        assert_eq!(backlog.0.open(), 1);
+impl Look {
+    async fn open(&self, before: &Before) -> Result<Open, String> {
+        let page = self.list.send(List::new(self.query(None, READ))).await;
+        let page = page
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let oldest = page.iter().map(|order| order.created_at).min();
+        let old = page
+            .iter()
+            .filter(|order| self.now.since(order.created_at) >= self.after)
+            .count();
+        let (all, stuck, oldest) = match page.next {
+            // One that cannot be read does not become final by itself.
+            None => (
+                page.len() + page.unreadable.len(),
+                old + page.unreadable.len(),
+                oldest,
+            ),
+            Some(_) => {
+                let all = self.count(None, before.most).await?;
+                let oldest = oldest.into_iter().chain(self.seen.oldest).min();
+                (all, self.seen.orders.max(old).min(all), oldest)
+            }
+        };
+        let mut customers = BTreeMap::new();
+        for customer in &before.wanted {
+            let open = self.count(Some(customer.0), before.most_of_customer).await?;
+            customers.insert(*customer, open);
+        }
+        let counted = Counted {
+            all,
+            stuck,
+            customers,
+        };
+        Ok(Open { counted, oldest })
+    }
+
+    async fn count(&self, customer: Option<uuid::Uuid>, most: usize) -> Result<usize, String> {
+        let counted = self.count.send(Count::new(self.query(customer, most))).await;
+        counted
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+
+    fn query(&self, customer: Option<uuid::Uuid>, limit: usize) -> Query {
+        let open = ("status", vec![IndexValue::Int(OrderStatus::Created.number())]);
+        let customer = customer.map(|customer| ("customerId", vec![IndexValue::Uuid(customer)]));
+        Query {
+            collection: Order::COLLECTION.name,
+            matching: customer.into_iter().chain([open]).collect(),
+            after: None,
+            order: Direction::Ascending,
+            limit,
+        }
     }
 }

@@ -19,10 +19,10 @@ pub mod order_watch;
 pub mod reannouncement;
 pub mod repository;
 
-use backlog::{Backlog, BacklogActor};
+use backlog::{Backlog, BacklogActor, BacklogSettings, Limits};
 use on_order_validated::OnOrderValidatedHandler;
 use order_watch::{AwaitFinal, OrderIsFinal, OrderWatchActor};
-use reannouncement::ReannouncementActor;
+use reannouncement::{ReannouncementActor, SeenOpen};
 use repository::{CancelOrder, CreateOrder, OrdersWorkspace};
 
 use crate::domain::Order;
@@ -51,22 +51,30 @@ pub fn start(kit: &Kit<OrdersWorkspace>) -> (Endpoints, Routes) {
     let repository = &kit.repository;
     let watch =
         OrderWatchActor::new(repository.clone().recipient(), kit.essential("OrderWatchActor")).start();
+    let seen_open = SeenOpen::default();
     ReannouncementActor::new(
         repository.clone().recipient(),
-        kit.publisher.clone(),
+        repository.clone().recipient(),
         kit.environment.clone(),
         kit.reannounce_after,
-        kit.metrics.clone(),
+        (kit.metrics.clone(), seen_open.clone()),
         kit.essential("ReannouncementActor"),
     )
     .start();
-    let backlog = Backlog::new(kit.max_open_orders);
-    BacklogActor::new(
-        backlog.clone(),
-        repository.clone().recipient(),
-        kit.metrics.clone(),
-        kit.essential("BacklogActor"),
-    )
+    let backlog = Backlog::new(Limits {
+        all: kit.max_open_orders,
+        of_customer: kit.max_open_orders_per_customer,
+    });
+    BacklogActor::new(BacklogSettings {
+        backlog: backlog.clone(),
+        seen_open,
+        list: repository.clone().recipient(),
+        count: repository.clone().recipient(),
+        environment: kit.environment.clone(),
+        after: kit.reannounce_after,
+        metrics: kit.metrics.clone(),
+        essential: kit.essential("BacklogActor"),
+    })
     .start();
     let on_order_validated = OnOrderValidatedHandler::new(
         repository.clone().recipient(),

@@ -1,72 +1,134 @@
 //! The actor that announces orders again which are not final after a while, so that none is
 //! forgotten, whatever was lost on the way: Customers answers a known order with the same decision.
 //!
-//! Asks the RepositoryActor for such orders and the PublisherActor to publish. Waits until one
-//! batch is in the log before it looks for the next; each time an order is announced again, the
-//! pause until the next time doubles, so a Customers that is away is not drowned when it comes
-//! back. When it fails, the service ends.
+//! Asks the RepositoryActor for open orders, page by page, and lets it announce those that are due:
+//! the event goes through the outbox of its order as every other. When each was announced stands in
+//! the order itself. So instances share the work without a word: who writes first announces, and the
+//! version guard makes the others look again. A share by hash of the customer would need to know who
+//! is alive; jitter alone would announce twice.
+//!
+//! One look handles so many orders; the next goes on behind them, so that the first ones never hide
+//! those behind. When the actor fails, the service ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, ResponseActFuture, WrapFuture};
+use futures_util::future::join_all;
 use shared::{
-    actors::{essential::Essential, publisher::Publish, repository::List},
-    contracts::{OrderId, OrderStatus},
+    actors::{
+        essential::Essential,
+        repository::{Execute, List},
+    },
+    contracts::OrderStatus,
     document_store::{Document, IndexValue, Order as Direction, Query},
-    environment::Environment,
+    environment::{Environment, Timestamp},
     metrics::Metrics,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::repository::announcement;
-use crate::domain::Order;
+use super::repository::AnnounceAgain;
+use crate::domain::{Order, Pauses, announce_again};
 
 /// Orders that are read at a time.
 const PAGE: usize = 500;
-/// Orders that are looked at in one go, oldest first; more are looked at when these are final.
+/// Orders that are looked at in one go.
 const AT_MOST: usize = 10_000;
-/// The pause between announcements of an order doubles so often.
-const DOUBLINGS: u32 = 7;
+/// Orders that are announced at a time: a part of what a round takes, so that requests are not
+/// held up.
+const AT_A_TIME: usize = 64;
+/// Where the database takes longer, the next look goes on.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the actor has seen of orders that are open for long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenForLong {
+    /// How many.
+    pub orders: usize,
+    /// When the oldest was created.
+    pub oldest: Option<Timestamp>,
+}
+
+impl OpenForLong {
+    fn add(&mut self, order: &Order, after: Duration, now: Timestamp) {
+        if now.since(order.created_at) >= after {
+            self.orders += 1;
+            self.oldest = self.oldest.into_iter().chain([order.created_at]).min();
+        }
+    }
+}
+
+/// Tells another actor what was seen.
+#[derive(Debug, Clone, Default)]
+pub struct SeenOpen(Arc<Mutex<OpenForLong>>);
+
+impl SeenOpen {
+    /// As it was seen last.
+    pub fn get(&self) -> OpenForLong {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, seen: OpenForLong) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+}
 
 /// The actor.
 pub struct ReannouncementActor {
-    repository: Recipient<List<Order>>,
-    publisher: Recipient<Publish>,
+    reader: Reader,
     environment: Environment,
-    after: Duration,
     metrics: Metrics,
-    /// When, and how often, an order that is still open was announced again by this process.
-    announced: BTreeMap<OrderId, (Instant, u32)>,
+    seen_open: SeenOpen,
+    pass: Pass,
+    /// Since this process began; the first one does not wait for doubled pauses: whoever restarts a
+    /// service may just have mended what held its orders up.
+    first_pass: bool,
     _essential: Essential,
+}
+
+/// One way through all open orders, in several looks where there are many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pass {
+    /// Behind which order it goes on.
+    after: Option<Uuid>,
+    /// What it has seen until there.
+    seen: OpenForLong,
+    /// Announced in the last look.
+    announced: usize,
+    /// It has seen all.
+    complete: bool,
 }
 
 impl ReannouncementActor {
     /// An actor that announces orders again `after` that time.
     pub fn new(
-        repository: Recipient<List<Order>>,
-        publisher: Recipient<Publish>,
+        list: Recipient<List<Order>>,
+        announce: Recipient<Execute<AnnounceAgain>>,
         environment: Environment,
         after: Duration,
-        metrics: Metrics,
+        (metrics, seen_open): (Metrics, SeenOpen),
         essential: Essential,
     ) -> ReannouncementActor {
-        let announced = BTreeMap::new();
         ReannouncementActor {
-            repository,
-            publisher,
+            reader: Reader {
+                list,
+                announce,
+                after,
+            },
             environment,
-            after,
             metrics,
-            announced,
+            seen_open,
+            pass: Pass::default(),
+            first_pass: true,
             _essential: essential,
         }
     }
 
     fn look_later(&self, ctx: &mut Context<Self>) {
-        let pause = self.environment.jitter(self.after / 2);
+        let pause = self.environment.jitter(self.reader.after / 2);
         ctx.run_later(pause, |actor, ctx| {
             let look = actor.look();
             ctx.spawn(look);
@@ -74,33 +136,21 @@ impl ReannouncementActor {
     }
 
     fn look(&mut self) -> ResponseActFuture<Self, ()> {
-        let (repository, publisher) = (self.repository.clone(), self.publisher.clone());
-        let look = async move { open_orders(&repository).await };
-        let announce = look.into_actor(self).then(move |open, actor, _| {
-            let overdue = actor.overdue(open);
-            actor.metrics.reannounced(overdue.len());
-            announce(publisher, overdue).into_actor(actor)
-        });
-        Box::pin(announce.map(|(), actor, ctx| actor.look_later(ctx)))
-    }
-
-    /// Of the open orders those that were announced long ago; they count as announced now.
-    fn overdue(&mut self, open: Vec<Order>) -> Vec<Order> {
-        let now = self.environment.now();
-        let ids: BTreeSet<OrderId> = open.iter().map(|order| order.id).collect();
-        self.announced.retain(|id, _| ids.contains(id));
-        let overdue = |order: &Order| match self.announced.get(&order.id) {
-            Some((last, times)) => last.elapsed() >= self.after * 2u32.pow((*times).min(DOUBLINGS)),
-            // One of the future is of a clock that runs ahead: it would not be overdue for too long.
-            None => order.created_at > now || now.since(order.created_at) >= self.after,
+        let (reader, pass, now) = (self.reader.clone(), self.pass, self.environment.now());
+        let pauses = Pauses {
+            after: reader.after,
+            double: !self.first_pass,
         };
-        let overdue: Vec<_> = open.into_iter().filter(overdue).collect();
-        for order in &overdue {
-            let begun = || (Instant::now(), 0);
-            let (last, times) = self.announced.entry(order.id).or_insert_with(begun);
-            (*last, *times) = (Instant::now(), *times + 1);
-        }
-        overdue
+        let look = async move { reader.go_on(pass, pauses, now).await }.into_actor(self);
+        Box::pin(look.map(|pass, actor, ctx| {
+            actor.metrics.reannounced(pass.announced);
+            if pass.complete || pass.seen.orders > actor.seen_open.get().orders {
+                actor.seen_open.set(pass.seen);
+            }
+            actor.first_pass &= !pass.complete;
+            actor.pass = if pass.complete { Pass::default() } else { pass };
+            actor.look_later(ctx);
+        }))
     }
 }
 
@@ -112,46 +162,190 @@ impl Actor for ReannouncementActor {
     }
 }
 
-/// Orders that are not final. Mostly there are few: what is open is what is under way.
-async fn open_orders(repository: &Recipient<List<Order>>) -> Vec<Order> {
-    let mut open: Vec<Order> = Vec::new();
-    loop {
-        let query = Query {
-            collection: Order::COLLECTION.name,
-            matching: vec![("status", vec![IndexValue::Int(OrderStatus::Created.number())])],
-            after: open.last().map(Document::id),
-            order: Direction::Ascending,
-            limit: PAGE,
-        };
-        match repository.send(List::new(query)).await {
-            Ok(Ok(page)) => {
-                let last = page.len() < PAGE || open.len() + PAGE >= AT_MOST;
-                open.extend(page);
-                if last {
-                    return open;
+#[derive(Clone)]
+struct Reader {
+    list: Recipient<List<Order>>,
+    announce: Recipient<Execute<AnnounceAgain>>,
+    after: Duration,
+}
+
+impl Reader {
+    /// Goes on with a pass: as it then is. Orders that cannot be read are left out; the repository
+    /// tells of them.
+    async fn go_on(&self, mut pass: Pass, pauses: Pauses, now: Timestamp) -> Pass {
+        pass.announced = 0;
+        for _ in 0..AT_MOST / PAGE {
+            let query = Query {
+                collection: Order::COLLECTION.name,
+                matching: vec![("status", vec![IndexValue::Int(OrderStatus::Created.number())])],
+                after: pass.after,
+                order: Direction::Ascending,
+                limit: PAGE,
+            };
+            let page = match self.list.send(List::new(query)).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => {
+                    log::warn!(target: "ReannouncementActor", "open orders cannot be read: {error}");
+                    return pass;
                 }
+                Err(_) => return pass,
+            };
+            pass.after = page.next;
+            page.iter()
+                .for_each(|order| pass.seen.add(order, self.after, now));
+            let due = |order: &&Order| announce_again(order, pauses, now).is_some();
+            let due: Vec<_> = page.iter().filter(due).collect();
+            for orders in due.chunks(AT_A_TIME) {
+                pass.announced += self.announce(orders, pauses).await;
             }
-            Ok(Err(error)) => {
-                log::warn!(target: "ReannouncementActor", "open orders cannot be read: {error}");
-                return open;
+            if pass.after.is_none() {
+                pass.complete = true;
+                break;
             }
-            Err(_) => return open,
         }
+        pass
+    }
+
+    /// How many of the orders were announced; others are final or announced by somebody else.
+    async fn announce(&self, orders: &[&Order], pauses: Pauses) -> usize {
+        let announced = orders.iter().map(|order| {
+            self.announce.send(Execute {
+                command: AnnounceAgain {
+                    order_id: order.id,
+                    customer_id: order.customer_id,
+                    pauses,
+                },
+                turn: None,
+                deadline: Some(Instant::now() + ANNOUNCED_WITHIN),
+                permit: None,
+            })
+        });
+        let mut count = 0;
+        for (order, announced) in orders.iter().zip(join_all(announced).await) {
+            match announced {
+                Ok(Ok(announced)) => count += usize::from(announced),
+                Ok(Err(error)) => {
+                    log::warn!(target: "ReannouncementActor", order_id:% = order.id;
+                        "cannot be announced again: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+        count
     }
 }
 
-async fn announce(publisher: Recipient<Publish>, overdue: Vec<Order>) {
-    if overdue.is_empty() {
-        return;
+#[cfg(test)]
+mod tests {
+    use actix::{Handler, MessageResult};
+    use shared::{
+        actors::repository::Found,
+        contracts::{CustomerId, OrderId},
+        envelope::Context as EventContext,
+        money::Money,
+    };
+
+    use super::*;
+    use crate::domain::{Creation, NewOrder, create};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A repository with so many open orders, of which every hundredth cannot be read.
+    #[derive(Default)]
+    struct Repository {
+        orders: u128,
+        announced: Vec<OrderId>,
     }
-    for order in &overdue {
-        log::warn!(target: "ReannouncementActor", order_id:% = order.id, customer_id:% = order.customer_id;
-            "not final yet, announced again");
+
+    impl Actor for Repository {
+        type Context = Context<Self>;
     }
-    let (told, confirmed) = oneshot::channel();
-    publisher.do_send(Publish {
-        events: overdue.iter().map(announcement).collect(),
-        confirmed: told,
-    });
-    let _ = confirmed.await;
+
+    impl Handler<List<Order>> for Repository {
+        type Result = MessageResult<List<Order>>;
+
+        fn handle(&mut self, list: List<Order>, _: &mut Context<Self>) -> Self::Result {
+            let after = list.query().after.map_or(0, |after| after.as_u128());
+            let last = self.orders.min(after + list.query().limit as u128);
+            let (unreadable, readable): (Vec<_>, Vec<_>) =
+                (after + 1..=last).partition(|number| number % 100 == 0);
+            MessageResult(Ok(Found {
+                documents: readable.into_iter().map(order).collect(),
+                unreadable: unreadable.iter().map(ToString::to_string).collect(),
+                next: (last < self.orders).then(|| Uuid::from_u128(last)),
+            }))
+        }
+    }
+
+    impl Handler<Execute<AnnounceAgain>> for Repository {
+        type Result = MessageResult<Execute<AnnounceAgain>>;
+
+        fn handle(&mut self, execute: Execute<AnnounceAgain>, _: &mut Context<Self>) -> Self::Result {
+            self.announced.push(execute.command.order_id);
+            MessageResult(Ok(true))
+        }
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "Vec<OrderId>")]
+    struct Announced;
+
+    impl Handler<Announced> for Repository {
+        type Result = MessageResult<Announced>;
+
+        fn handle(&mut self, _: Announced, _: &mut Context<Self>) -> Self::Result {
+            MessageResult(self.announced.clone())
+        }
+    }
+
+    fn order(number: u128) -> Order {
+        let new = NewOrder {
+            id: OrderId(Uuid::from_u128(number)),
+            customer_id: CustomerId(Uuid::from_u128(1)),
+            amount: Money::units(1),
+        };
+        match create(None, &new, &EventContext::default(), Timestamp(0)) {
+            Creation::Created(order) => order,
+            other => panic!("a new order is created, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_one_look_does_not_reach_the_next_one_does() {
+        actix::System::new().block_on(async {
+            const ORDERS: u128 = AT_MOST as u128 + 700;
+            let repository = Repository {
+                orders: ORDERS,
+                ..Repository::default()
+            };
+            let repository = repository.start();
+            let reader = Reader {
+                list: repository.clone().recipient(),
+                announce: repository.clone().recipient(),
+                after: HOUR,
+            };
+            let pauses = Pauses {
+                after: HOUR,
+                double: true,
+            };
+            let now = Timestamp(0).after(HOUR);
+            let first = reader.go_on(Pass::default(), pauses, now).await;
+            assert!(!first.complete);
+            let second = reader.go_on(first, pauses, now).await;
+            assert!(second.complete);
+
+            // Those that cannot be read stop neither the page nor the pass.
+            let readable = ORDERS - ORDERS / 100;
+            let oldest = Some(Timestamp(0));
+            let seen = OpenForLong {
+                orders: readable as usize,
+                oldest,
+            };
+            assert_eq!(second.seen, seen);
+            assert_eq!((first.announced + second.announced) as u128, readable);
+            let mut announced = repository.send(Announced).await.unwrap();
+            announced.dedup();
+            assert_eq!(announced.len() as u128, readable, "each once");
+        });
+    }
 }

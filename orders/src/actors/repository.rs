@@ -5,14 +5,14 @@
 
 use shared::{
     actors::repository::{Command, Copies, CopiesOf, Parking, Workspace},
-    contracts::{OrderId, OrderStatus, OrderValidated},
+    contracts::{CustomerId, Event, OrderId, OrderStatus, OrderValidated},
     document_store::{DocumentKey, key},
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
     logging::Step,
 };
 
-use crate::domain::{self, Change, Creation, Final, NewOrder, Order};
+use crate::domain::{self, Change, Creation, Final, NewOrder, Order, Pauses};
 
 /// The actor, with the documents of this service.
 pub type RepositoryActor = shared::actors::repository::RepositoryActor<OrdersWorkspace>;
@@ -62,17 +62,46 @@ pub fn announcement(order: &Order) -> OutboxEvent {
     )
 }
 
+/// The event that announces the end of an order, which came at `time` from `context`.
+fn ending<E: Event>(order: &Order, event: &E, time: Timestamp, context: &Context) -> OutboxEvent {
+    OutboxEvent::new(
+        event,
+        order.customer_id,
+        order.id,
+        END,
+        crate::NAME,
+        time,
+        context,
+    )
+}
+
 /// Puts a changed order and announces its end.
 fn put(documents: &mut OrdersWorkspace, change: &Change, context: &Context, now: Timestamp) {
     let Change::Finished(order, announced) = change else {
         return;
     };
-    let Order { id, customer_id, .. } = *order;
+    let mut order = order.clone();
     let event = match announced {
-        Final::Shipped(event) => OutboxEvent::new(event, customer_id, id, END, crate::NAME, now, context),
-        Final::Cancelled(event) => OutboxEvent::new(event, customer_id, id, END, crate::NAME, now, context),
+        Final::Shipped(event) => ending(&order, event, now, context),
+        Final::Cancelled(event) => {
+            order.end_context = Some(context.clone());
+            ending(&order, event, now, context)
+        }
     };
-    documents.orders.put(order.clone(), [event]);
+    documents.orders.put(order, [event]);
+}
+
+/// Announces the end of a cancelled order again where Customers seems not to have heard of it. The
+/// time and the context of its end are stored, so it is the same event to the byte.
+fn heal(documents: &mut OrdersWorkspace, validation: &OrderValidated, now: Timestamp) {
+    let Some(order) = documents.orders.get(validation.order_id) else {
+        return;
+    };
+    if let Some(event) = domain::cancelled_again(order, validation, now) {
+        let context = order.end_context.as_ref().unwrap_or(&order.context);
+        let event = ending(order, &event, order.updated_at, context);
+        documents.orders.put(order.clone(), [event]);
+    }
 }
 
 /// Creates an order.
@@ -167,11 +196,57 @@ impl Command for ApplyValidation {
         let order = documents.orders.get(self.validation.order_id);
         let change = domain::apply_validation(order, &self.validation, now);
         put(documents, &change, &self.context, now);
+        if let Change::AlreadyFinal(_) = change {
+            heal(documents, &self.validation, now);
+        }
         change
     }
 
     fn committed(&self, change: &Change) {
         told(self.validation.order_id, change, &self.context);
+    }
+}
+
+/// Announces an order again that stays open, if that is due. Replies whether it was.
+#[derive(Debug, Clone, Copy)]
+pub struct AnnounceAgain {
+    /// Which.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// When it is due.
+    pub pauses: Pauses,
+}
+
+impl Command for AnnounceAgain {
+    type Workspace = OrdersWorkspace;
+    type Reply = bool;
+
+    fn documents(&self) -> Vec<DocumentKey> {
+        vec![key::<Order>(self.order_id)]
+    }
+
+    fn decide(&self, documents: &mut OrdersWorkspace, now: Timestamp) -> bool {
+        let order = documents.orders.get(self.order_id);
+        let again = order.and_then(|order| domain::announce_again(order, self.pauses, now));
+        let due = again.is_some();
+        if let Some(order) = again {
+            let event = announcement(&order);
+            documents.orders.put(order, [event]);
+        }
+        due
+    }
+
+    fn committed(&self, announced: &bool) {
+        if *announced {
+            Step::about("order_id", &self.order_id)
+                .with("customer_id", &self.customer_id)
+                .log(
+                    log::Level::Warn,
+                    ACTOR,
+                    format_args!("not final yet, announced again"),
+                );
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rules of Orders: pure and synchronous. Documents in, decision out.
 
+mod again;
 mod order;
 
+pub use again::{AnnouncedAgain, Pauses, announce_again, cancelled_again};
 pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create};

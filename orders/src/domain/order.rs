@@ -21,6 +21,8 @@ use shared::{
 };
 use uuid::Uuid;
 
+use super::AnnouncedAgain;
+
 /// An order, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +45,13 @@ pub struct Order {
     pub updated_at: Timestamp,
     /// The request that created it: announced again, it is the same to the byte.
     pub context: Context,
+    /// What it was cancelled by: announced again, its end is the same to the byte. An order that was
+    /// cancelled by an older version of this program lacks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_context: Option<Context>,
+    /// Where it stayed open and was announced again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_again: Option<AnnouncedAgain>,
 }
 
 impl Document for Order {
@@ -149,6 +158,8 @@ pub fn create(existing: Option<&Order>, new: &NewOrder, context: &Context, now: 
             created_at: now,
             updated_at: now,
             context: context.clone(),
+            end_context: None,
+            announced_again: None,
         }),
     }
 }

@@ -9,7 +9,7 @@ use shared::{
     contracts::{CancelReason, CustomerId, OrderId, OrderStatus},
     document_store::{Document, IndexValue},
     environment::Timestamp,
-    http::{Admission, Body, Parameters, Problem, RequestContext, path_id, requested_id},
+    http::{Admission, Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
     json::Amount,
     money::Money,
 };
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     actors::{
         Endpoints,
+        backlog::Full,
         order_watch::{AwaitFinal, OrderIsFinal},
         repository::{CancelOrder, CreateOrder},
     },
@@ -86,8 +87,8 @@ async fn new_order(
         },
         context,
     };
-    let place = api.actors.backlog.enter();
-    let place = place.ok_or_else(|| Problem::overloaded().about(id))?;
+    let place = api.actors.backlog.enter(customer_id);
+    let place = place.map_err(|full| too_many_open(full).about(id))?;
     match api
         .admission
         .execute(&api.actors.create, command)
@@ -103,6 +104,20 @@ async fn new_order(
             let detail = format!("the id {id} is that of another order, with another customer or amount");
             Err(Problem::conflict("id-taken", detail).about(id))
         }
+    }
+}
+
+/// 503: too many orders are open.
+fn too_many_open(full: Full) -> Problem {
+    let (limit, whose) = match full {
+        Full::All => ("MAX_OPEN_ORDERS", "in all"),
+        Full::OfCustomer => ("MAX_OPEN_ORDERS_PER_CUSTOMER", "of this customer"),
+    };
+    Problem {
+        detail: format!(
+            "too many orders {whose} are not final yet ({limit}); nothing was stored, try again later"
+        ),
+        ..Problem::overloaded()
     }
 }
 
@@ -141,10 +156,7 @@ pub async fn get(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .admission
         .ask(&api.actors.find, Find::<Order>::new([id]))
         .await?;
-    let order = found
-        .into_iter()
-        .next()
-        .ok_or_else(|| Problem::not_found("order", id))?;
+    let order = the_one(found, "order", id)?;
     let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await?;
     Ok(response.json(order))
 }
@@ -179,7 +191,7 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .admission
         .ask(&api.actors.list, List::<Order>::new(query))
         .await?;
-    Ok(HttpResponse::Ok().json(page.page(found, show)))
+    Ok(HttpResponse::Ok().json(Page::of(found, show)))
 }
 
 /// `POST /api/orders/{id}/cancel`

@@ -364,6 +364,7 @@ fn when_too_many_orders_are_open_further_ones_wait_until_those_are_final() {
     let mut setup = Setup::new::<Orders>();
     setup.settings.max_open_orders = 20;
     let service = Service::start_on(setup);
+    service.until_ready();
     let customer = Uuid::new_v4();
     let body = json!({ "customerId": customer, "amount": 1 });
     let mut open = Vec::new();

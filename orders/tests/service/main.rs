@@ -1,6 +1,8 @@
 //! Orders as a black box: HTTP in front, a log and a database in memory behind.
 
+mod admission;
 mod bad_input;
+mod documents;
 mod events;
 mod http;
 mod life;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::ids::{CancelReason, CustomerId, OrderId, Refusal};
 use crate::{
+    document_store::numbers,
     json::{Amount, DisplayName, FieldError, FieldType, Fields, Limit, Malformed},
     money::Money,
 };
@@ -169,8 +170,9 @@ impl Serialize for OrderStatus {
 }
 
 impl<'de> serde::Deserialize<'de> for OrderStatus {
+    /// From a document only, in every type that tools write.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OrderStatus, D::Error> {
-        let number = i32::deserialize(deserializer)?;
+        let number: i32 = numbers::whole(deserializer)?;
         let status = Self::ALL.into_iter().find(|status| status.number() == number);
         status.ok_or_else(|| serde::de::Error::custom("an order status that is not 0, 1 or 2"))
     }

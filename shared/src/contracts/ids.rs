@@ -98,8 +98,18 @@ field_type!(OrderId);
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $expected:literal { $($(#[$word_doc:meta])* $word:ident),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum $name { $($(#[$word_doc])* $word),+ }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// From a document, in any case: a person may have written it.
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $name::parse(&text).ok_or_else(|| {
+                    serde::de::Error::custom(format!("{text:?} is not {}", $expected))
+                })
+            }
+        }
 
         impl $name {
             /// All of them.

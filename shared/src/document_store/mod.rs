@@ -6,7 +6,7 @@
 //! | field | |
 //! | --- | --- |
 //! | `_id` | UUID (binary subtype 4) |
-//! | `version` | 64-bit integer, 1 when inserted, one more with each replacement |
+//! | `version` | 64-bit integer (read in any type of number), 1 when inserted, one more with each replacement |
 //! | `commitId` | UUID of the commit that wrote it: tells our own write from another's |
 //! | `outbox` | array of events not yet known to be published; absent where there are none |
 //!
@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 pub mod embedded;
 pub mod mongo;
+pub mod numbers;
 mod typed;
 
-pub use typed::{Document, Stored, decode, encode, id, key, outbox, without_outbox};
+pub(crate) use typed::id_as_text;
+pub use typed::{Document, Stored, decode, encode, encode_beside, id, key, outbox, without_outbox};
 
 /// A collection and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,18 @@
 //! every stored document carries.
 
 use mongodb::bson::{self, RawDocumentBuf, cstr, raw::RawBsonRef};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, Visitor},
+    forward_to_deserialize_any,
+};
 use uuid::Uuid;
 
-use super::{CollectionSettings, DocumentKey, StoreError};
+use super::{CollectionSettings, DocumentKey, StoreError, numbers};
 use crate::envelope::OutboxEvent;
 
-/// A document of a service: its `_id` and its own fields, by serde.
+/// A document of a service: its `_id` and its own fields, by serde; a struct without
+/// `#[serde(flatten)]`, so that its field names can be told from those that others add.
 pub trait Document: Serialize + DeserializeOwned + Clone + 'static {
     /// Where it lives and how it is searched.
     const COLLECTION: CollectionSettings;
@@ -33,16 +38,38 @@ pub struct Stored<D> {
     pub version: i64,
     /// Events not yet known to be published.
     pub outbox: Vec<OutboxEvent>,
+    /// Fields that this program does not know: of a later version of it, or of people. They stay
+    /// through every rewrite. Only whole top-level fields do: what is inside a field of ours (a
+    /// context, an event of the outbox) is ours alone and is written anew.
+    pub unknown: RawDocumentBuf,
 }
 
-/// The whole document.
+/// Fields that the port adds to every document.
+const OF_THE_PORT: [&str; 3] = ["version", "commitId", "outbox"];
+
+/// The whole document, made anew.
 pub fn encode<D: Document>(
     document: &D,
     version: i64,
     commit_id: Uuid,
     outbox: &[OutboxEvent],
 ) -> Result<RawDocumentBuf, bson::error::Error> {
+    encode_beside(&RawDocumentBuf::new(), document, version, commit_id, outbox)
+}
+
+/// The whole document, with the fields that others have added to it ([`Stored::unknown`]).
+pub fn encode_beside<D: Document>(
+    unknown: &RawDocumentBuf,
+    document: &D,
+    version: i64,
+    commit_id: Uuid,
+    outbox: &[OutboxEvent],
+) -> Result<RawDocumentBuf, bson::error::Error> {
     let mut raw = bson::serialize_to_raw_document_buf(document)?;
+    for field in unknown {
+        let (name, value) = field?;
+        raw.append(name, value);
+    }
     raw.append(cstr!("version"), version);
     let commit_id = bson::Binary::from(bson::Uuid::from_bytes(commit_id.into_bytes()));
     raw.append(cstr!("commitId"), bson::RawBson::Binary(commit_id));
@@ -64,12 +91,65 @@ pub fn decode<D: Document>(raw: &RawDocumentBuf) -> Result<Stored<D>, StoreError
         document,
         version,
         outbox,
+        unknown: unknown::<D>(raw)?,
     })
+}
+
+/// The fields that are neither of the document's type nor of the port.
+fn unknown<D: Document>(raw: &RawDocumentBuf) -> Result<RawDocumentBuf, StoreError> {
+    let known = field_names::<D>();
+    let mut unknown = RawDocumentBuf::new();
+    for field in raw {
+        let (name, value) = field.map_err(|error| unfit(raw, &error))?;
+        // `None` and a missing field are the same to a type, so what it does not write is its own, too.
+        if !known.contains(&name.as_str()) && !OF_THE_PORT.contains(&name.as_str()) {
+            unknown.append(name, value);
+        }
+    }
+    Ok(unknown)
+}
+
+/// The names under which a struct reads its fields, those that it may leave out included.
+fn field_names<D: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    let asked = D::deserialize(FieldNames(&mut names));
+    debug_assert!(asked.is_err(), "nothing can be read from what holds nothing");
+    names
+}
+
+/// Notes the names that a struct asks for, and gives it nothing.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        Err(Self::Error::custom("only its names were asked for"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("a document is a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }
 
 /// Reads only what every document has.
 pub fn outbox(raw: &RawDocumentBuf) -> Result<(i64, Vec<OutboxEvent>), StoreError> {
-    let version = raw.get_i64("version").map_err(|error| unfit(raw, &error))?;
+    let version = raw.get("version").map_err(|error| unfit(raw, &error))?;
+    let version = version
+        .ok_or_else(|| "it is missing".to_owned())
+        .and_then(numbers::whole_of)
+        .map_err(|error| unfit(raw, &format!("the field version: {error}")))?;
     let mut events = Vec::new();
     if let Some(RawBsonRef::Array(entries)) = raw.get("outbox").map_err(|error| unfit(raw, &error))? {
         for entry in entries {
@@ -98,19 +178,126 @@ pub fn without_outbox(raw: &RawDocumentBuf) -> Result<RawDocumentBuf, StoreError
 
 /// The `_id` of a stored document.
 pub fn id(raw: &RawDocumentBuf) -> Result<Uuid, StoreError> {
-    let id = raw.get("_id").map_err(|error| unfit(raw, &error))?;
-    let id = id
-        .and_then(|id| id.as_binary())
-        .and_then(|binary| Uuid::from_slice(binary.bytes).ok());
-    id.ok_or_else(|| unfit(raw, &"its _id is no UUID"))
+    uuid(raw).ok_or_else(|| unfit(raw, &"its _id is no UUID"))
+}
+
+fn uuid(raw: &RawDocumentBuf) -> Option<Uuid> {
+    let binary = raw.get("_id").ok()??.as_binary()?;
+    Uuid::from_slice(binary.bytes).ok()
+}
+
+/// The `_id` of a document that may be of anybody, for people.
+pub(crate) fn id_as_text(raw: &RawDocumentBuf) -> String {
+    match (uuid(raw), raw.get("_id")) {
+        (Some(id), _) => id.to_string(),
+        (None, Ok(Some(id))) => format!("{id:?}"),
+        (None, _) => "without an _id".to_owned(),
+    }
 }
 
 fn unfit(raw: &RawDocumentBuf, error: &dyn std::fmt::Display) -> StoreError {
-    let id = raw
-        .get("_id")
-        .ok()
-        .flatten()
-        .map(|id| format!("{id:?}"))
-        .unwrap_or_default();
-    StoreError::Unfit(format!("the document {id} cannot be read: {error}"))
+    StoreError::Unfit(format!(
+        "the document {} cannot be read: {error}",
+        id_as_text(raw)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Bson, doc};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::money::Money;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Account {
+        #[serde(rename = "_id")]
+        id: bson::Uuid,
+        credit_limit: Money,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    }
+
+    impl Document for Account {
+        const COLLECTION: CollectionSettings = CollectionSettings {
+            name: "accounts",
+            indexes: &[],
+        };
+        fn id(&self) -> Uuid {
+            Uuid::from_bytes(self.id.bytes())
+        }
+    }
+
+    fn account(note: Option<&str>) -> Account {
+        Account {
+            id: bson::Uuid::from_bytes([7; 16]),
+            credit_limit: Money::units(1000),
+            note: note.map(Into::into),
+        }
+    }
+
+    /// As a tool leaves it that sets some fields.
+    fn set(account: &Account, fields: bson::Document) -> RawDocumentBuf {
+        let raw = encode(account, 3, Uuid::nil(), &[]).unwrap();
+        let mut document: bson::Document = bson::deserialize_from_slice(raw.as_bytes()).unwrap();
+        document.extend(fields);
+        RawDocumentBuf::try_from(&document).unwrap()
+    }
+
+    #[test]
+    fn a_version_is_read_in_every_type_that_tools_write() {
+        for version in [
+            Bson::Int32(3),
+            Bson::Int64(3),
+            Bson::Double(3.0),
+            Bson::Decimal128("3".parse().unwrap()),
+            Bson::String("3".into()),
+        ] {
+            let stored = decode::<Account>(&set(&account(None), doc! { "version": version.clone() }));
+            assert_eq!(stored.map(|stored| stored.version), Ok(3), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_which_document_and_why() {
+        for (fields, why) in [
+            (doc! { "version": 2.5 }, "version"),
+            (doc! { "creditLimit": 0.1 + 0.2 }, "is not an exact number"),
+            (doc! { "creditLimit": true }, "a number is expected"),
+        ] {
+            let error = decode::<Account>(&set(&account(None), fields))
+                .unwrap_err()
+                .to_string();
+            let id = Uuid::from_bytes([7; 16]).to_string();
+            assert!(error.contains(&id) && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_not_known_stay_through_a_rewrite() {
+        let added = doc! { "segment": "gold", "tags": ["a", { "b": 1 }], "rating": 4.5 };
+        let stored = decode::<Account>(&set(&account(None), added.clone())).unwrap();
+        let changed = Account {
+            credit_limit: Money::units(5),
+            ..stored.document
+        };
+        let raw = encode_beside(&stored.unknown, &changed, 4, Uuid::nil(), &[]).unwrap();
+        let document: bson::Document = bson::deserialize_from_slice(raw.as_bytes()).unwrap();
+        for (name, value) in &added {
+            assert_eq!(document.get(name), Some(value));
+        }
+        let again = decode::<Account>(&raw).unwrap();
+        assert_eq!((again.document, again.version), (changed, 4));
+    }
+
+    #[test]
+    fn a_field_that_a_change_removes_does_not_come_back() {
+        for fields in [doc! {}, doc! { "note": Bson::Null }] {
+            let stored = decode::<Account>(&set(&account(Some("old")), fields)).unwrap();
+            let raw = encode_beside(&stored.unknown, &account(None), 4, Uuid::nil(), &[]).unwrap();
+            assert!(raw.get("note").unwrap().is_none());
+        }
+    }
 }

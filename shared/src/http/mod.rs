@@ -21,7 +21,7 @@ mod request;
 pub use body::Body;
 pub use common::{CommonEndpoints, Readiness, unknown_path};
 pub use problem::Problem;
-pub use query::{Page, PageQuery, Parameters, parse_duration, path_id, requested_id};
+pub use query::{Page, PageQuery, Parameters, Unreadable, parse_duration, path_id, requested_id, the_one};
 pub use request::{RequestContext, surround};
 
 use request::regardless_of_the_caller;

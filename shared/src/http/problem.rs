@@ -77,6 +77,15 @@ impl Problem {
         )
     }
 
+    /// 500: it is stored, but nobody can read it.
+    pub fn unreadable(what: &str, id: Uuid) -> Problem {
+        let detail = format!(
+            "the {what} {id} is stored, but its document cannot be read; the log of the service says why, \
+             and an operator has to mend it"
+        );
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "document-unreadable", detail).about(id)
+    }
+
     /// 404: no resource at this path.
     pub fn unknown_path(path: &str) -> Problem {
         let detail = format!("there is nothing at {path}; /docs lists what there is");

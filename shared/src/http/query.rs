@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::Problem;
 use crate::{
-    document_store::{Document, IndexValue, Order, Query},
+    actors::repository::Found,
+    document_store::{IndexValue, Order, Query},
     json::{FieldError, FieldType, parse_uuid},
 };
 
@@ -189,7 +190,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The query for this page: one more than asked for tells whether there is a next page.
+    /// The query for this page.
     pub fn query(self, collection: &'static str, matching: Vec<(&'static str, Vec<IndexValue>)>) -> Query {
         let order = Order::Descending;
         Query {
@@ -197,18 +198,7 @@ impl PageQuery {
             matching,
             after: self.after,
             order,
-            limit: self.limit + 1,
-        }
-    }
-
-    /// The page of what was found, as it is shown.
-    pub fn page<D: Document, V>(self, mut found: Vec<D>, show: impl Fn(&D) -> V) -> Page<V> {
-        let more = found.len() > self.limit;
-        found.truncate(self.limit);
-        let next_cursor = found.last().filter(|_| more).map(Document::id);
-        Page {
-            items: found.iter().map(show).collect(),
-            next_cursor,
+            limit: self.limit,
         }
     }
 }
@@ -219,9 +209,45 @@ impl PageQuery {
 pub struct Page<V> {
     /// What stands on it.
     pub items: Vec<V>,
+    /// What should stand on it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
     /// Asks for the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<Uuid>,
+}
+
+/// Documents that are stored and cannot be read.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// How many.
+    pub count: usize,
+    /// Which.
+    pub ids: Vec<String>,
+}
+
+impl<V> Page<V> {
+    /// The page of what was found, as it is shown.
+    pub fn of<D>(found: Found<D>, show: impl Fn(&D) -> V) -> Page<V> {
+        let ids = found.unreadable;
+        Page {
+            items: found.documents.iter().map(show).collect(),
+            unreadable: (!ids.is_empty()).then(|| Unreadable {
+                count: ids.len(),
+                ids,
+            }),
+            next_cursor: found.next,
+        }
+    }
+}
+
+/// The one document that was looked for: not there, or there and not readable, is a problem.
+pub fn the_one<D>(found: Found<D>, what: &str, id: Uuid) -> Result<D, Problem> {
+    match (found.documents.into_iter().next(), found.unreadable.is_empty()) {
+        (Some(document), _) => Ok(document),
+        (None, false) => Err(Problem::unreadable(what, id)),
+        (None, true) => Err(Problem::not_found(what, id)),
+    }
 }
 
 /// The id in a path.

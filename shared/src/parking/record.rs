@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{JobId, KeyId, LaneId, ParkedId};
 use crate::{
-    document_store::{CollectionSettings, Document, Index, IndexValue},
+    document_store::{CollectionSettings, Document, Index, IndexValue, numbers},
     environment::Timestamp,
     event_log::{ConsumedRecord, Header, Position},
 };
@@ -28,8 +28,10 @@ pub struct ParkedRecord {
     /// Where it stood.
     pub topic: String,
     /// Where it stood.
+    #[serde(deserialize_with = "numbers::whole")]
     pub partition: i32,
     /// Where it stood.
+    #[serde(deserialize_with = "numbers::whole")]
     pub offset: i64,
     /// As it came.
     pub key: Option<Binary>,
@@ -44,6 +46,7 @@ pub struct ParkedRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How often it was tried.
+    #[serde(deserialize_with = "numbers::whole")]
     pub attempts: i32,
     /// When it was parked.
     pub parked_at: Timestamp,
@@ -151,7 +154,7 @@ impl Serialize for ParkedState {
 
 impl<'de> Deserialize<'de> for ParkedState {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ParkedState, D::Error> {
-        let number = i32::deserialize(deserializer)?;
+        let number: i32 = numbers::whole(deserializer)?;
         let known = Self::ALL.into_iter().find(|state| *state as i32 == number);
         known.ok_or_else(|| D::Error::custom(format!("{number} is no state of a parked record")))
     }

@@ -77,6 +77,8 @@ pub struct Kit<W: Workspace> {
     pub reannounce_after: Duration,
     /// See [`ServiceSettings::max_open_orders`].
     pub max_open_orders: usize,
+    /// See [`ServiceSettings::max_open_orders_per_customer`].
+    pub max_open_orders_per_customer: usize,
     /// Where things are counted.
     pub metrics: Metrics,
     essentials: Essentials,
@@ -172,6 +174,7 @@ impl<S: Service> Actors<S> {
             environment: environment.clone(),
             reannounce_after: settings.reannounce_after,
             max_open_orders: settings.max_open_orders,
+            max_open_orders_per_customer: settings.max_open_orders_per_customer,
             metrics: metrics.clone(),
             essentials: essentials.clone(),
         };

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{DEADLINE, Found, eventually, faults::Switched, http::Client};
 use crate::{
     contracts::{TOPIC, dead_letter_topic},
-    document_store::{DocumentStore, embedded::EmbeddedStore},
+    document_store::{Commit, DocumentKey, DocumentStore, Outcome, Write, embedded::EmbeddedStore},
     environment::Environment,
     event_log::{ConsumedRecord, EventLog, Header, Position, Record, Tail, TailFrom, embedded::EmbeddedLog},
     logging::LogFormat,
@@ -53,6 +53,7 @@ impl Setup {
             max_in_flight: 1000,
             request_timeout: Duration::from_secs(10),
             max_open_orders: 50_000,
+            max_open_orders_per_customer: 5_000,
             reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
             write_profile: Default::default(),
@@ -75,6 +76,61 @@ impl Setup {
             .block_on(delivery)
             .expect("the log in memory takes a record")
     }
+}
+
+/// What documents are made of, for tests that look at them as a tool does.
+pub use mongodb::bson;
+
+impl Setup {
+    /// A stored document, as a tool shows it.
+    pub fn stored(&self, collection: &'static str, id: Uuid) -> bson::Document {
+        let store = self.store.clone();
+        let found = apart(async move { store.behind().find(collection, vec![id]).await });
+        let found = found.expect("the database in memory answers");
+        let raw = found.first().expect("the document is there");
+        bson::deserialize_from_slice(raw.as_bytes()).expect("a document is BSON")
+    }
+
+    /// Sets fields of a stored document as mongosh does: `$set`, and the next version as the 32-bit
+    /// integer that it makes of a small number.
+    pub fn set(&self, collection: &'static str, id: Uuid, fields: &bson::Document) {
+        for _ in 0..1000 {
+            let mut document = self.stored(collection, id);
+            let version = document.get("version").and_then(|version| match version {
+                bson::Bson::Int32(version) => Some(i64::from(*version)),
+                bson::Bson::Int64(version) => Some(*version),
+                _ => None,
+            });
+            let version = version.expect("a version that nobody has spoilt");
+            document.insert("version", i32::try_from(version + 1).expect("a small version"));
+            document.extend(fields.clone());
+            let write = Write {
+                key: DocumentKey { collection, id },
+                expected_version: Some(version),
+                document: bson::RawDocumentBuf::try_from(&document).expect("a document is BSON"),
+            };
+            let commit = Commit {
+                id: Uuid::new_v4(),
+                atomic: false,
+                writes: vec![write],
+            };
+            let store = self.store.clone();
+            let written = apart(async move { store.behind().commit(commit).await });
+            if written == Ok(vec![Outcome::Applied]) {
+                return;
+            }
+        }
+        panic!("the document {id} changes all the time");
+    }
+}
+
+/// Waits for a future on a thread of its own, wherever the test itself waits.
+fn apart<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime can be made").block_on(future)
+    });
+    thread.join().expect("the database in memory does not panic")
 }
 
 /// A service that runs on a thread of its own; stopped and joined when dropped.
@@ -210,6 +266,13 @@ impl<S: Service> ServiceUnderTest<S> {
         });
         let value = line.and_then(|line| line.rsplit(' ').next());
         value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// The value of a gauge; `None` before it has been set.
+    pub fn gauge(&self, gauge: &str) -> Option<f64> {
+        let metrics = self.http.get("/metrics").body;
+        let line = metrics.lines().find(|line| line.starts_with(gauge));
+        line.and_then(|line| line.rsplit(' ').next())?.parse().ok()
     }
 
     /// Waits until so many events of this name were handled.

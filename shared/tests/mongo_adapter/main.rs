@@ -9,6 +9,7 @@
     reason = "helpers of tests are outside of the functions that clippy takes for tests"
 )]
 
+mod by_hand;
 mod contract;
 mod faults;
 mod matrix;

@@ -93,7 +93,7 @@ impl ParkingDesk {
                             && came.value == record.value
                             && came.headers == record.headers
                     };
-                    return Ok(!record.headers.is_empty() && found.iter().any(same));
+                    return Ok(!record.headers.is_empty() && found.documents.iter().any(same));
                 }
                 Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
                 Ok(Err(error)) => {
@@ -115,7 +115,8 @@ impl ParkingDesk {
             limit: JOBS,
         };
         let found = self.jobs.send(List::new(query)).await;
-        found.ok().and_then(Result::ok).unwrap_or_default()
+        let found = found.ok().and_then(Result::ok);
+        found.map(|found| found.documents).unwrap_or_default()
     }
 
     /// Changes a job, however long that takes; the job, if it was changed.

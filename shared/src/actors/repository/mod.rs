@@ -38,7 +38,7 @@ use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenRecord};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
-pub use queries::{Count, Find, List};
+pub use queries::{Count, Find, Found, List};
 use round::{Aftermath, HandOver, Tools};
 pub use workspace::{Change, Copies, CopiesOf, Parking, Workspace};
 
@@ -95,6 +95,7 @@ pub struct RepositoryActor<W: Workspace> {
     /// What was marked while the sweep under way may have read it as it was before.
     marked_meanwhile: BTreeSet<DocumentKey>,
     draining: Vec<oneshot::Sender<()>>,
+    telling: queries::Telling,
     _essential: Essential,
 }
 
@@ -178,6 +179,7 @@ impl<W: Workspace> RepositoryActor<W> {
             sweeping: false,
             marked_meanwhile: BTreeSet::new(),
             draining: Vec::new(),
+            telling: queries::Telling::default(),
             _essential: essential,
         }
     }

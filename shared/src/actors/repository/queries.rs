@@ -1,13 +1,62 @@
 //! Reading documents without deciding anything: asks the database directly, beside the rounds.
+//!
+//! A document that cannot be read is left out, and told: in the answer, in a line of the log, and in
+//! a metric. The others are found as if it were not there.
+
+use std::{cell::RefCell, collections::BTreeMap, ops::Deref, rc::Rc};
 
 use actix::{Context, Handler, Message, ResponseFuture};
+use mongodb::bson::RawDocumentBuf;
+use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};
-use crate::document_store::{Document, Query, decode};
+use crate::{
+    document_store::{Document, Order, Query, decode, id, id_as_text},
+    logging::NowAndThen,
+    metrics::Metrics,
+};
+
+/// Documents that were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<D> {
+    /// Those that can be read.
+    pub documents: Vec<D>,
+    /// The ids of those that cannot.
+    pub unreadable: Vec<String>,
+    /// Of a page: behind which id the next one begins; `None` where this is the last.
+    pub next: Option<Uuid>,
+}
+
+impl<D> Default for Found<D> {
+    fn default() -> Self {
+        Found {
+            documents: Vec::new(),
+            unreadable: Vec::new(),
+            next: None,
+        }
+    }
+}
+
+impl<D> Deref for Found<D> {
+    type Target = [D];
+
+    fn deref(&self) -> &[D] {
+        &self.documents
+    }
+}
+
+impl<D> IntoIterator for Found<D> {
+    type Item = D;
+    type IntoIter = std::vec::IntoIter<D>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.documents.into_iter()
+    }
+}
 
 /// Reads documents; those that do not exist are left out.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<D>, RepositoryError>")]
+#[rtype(result = "Result<Found<D>, RepositoryError>")]
 pub struct Find<D: Document> {
     ids: Vec<uuid::Uuid>,
     _type: std::marker::PhantomData<fn() -> D>,
@@ -25,7 +74,7 @@ impl<D: Document> Find<D> {
 
 /// Reads a page of documents.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<D>, RepositoryError>")]
+#[rtype(result = "Result<Found<D>, RepositoryError>")]
 pub struct List<D: Document> {
     query: Query,
     _type: std::marker::PhantomData<fn() -> D>,
@@ -38,6 +87,11 @@ impl<D: Document> List<D> {
             query,
             _type: std::marker::PhantomData,
         }
+    }
+
+    /// What is asked for.
+    pub fn query(&self) -> &Query {
+        &self.query
     }
 }
 
@@ -56,20 +110,39 @@ impl Count {
 }
 
 impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
+    type Result = ResponseFuture<Result<Found<D>, RepositoryError>>;
 
     fn handle(&mut self, Find { ids, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
-        let store = self.tools.store.clone();
-        Box::pin(async move { documents(store.find(D::COLLECTION.name, ids).await?) })
+        let (store, telling) = (self.tools.store.clone(), self.telling.clone());
+        let metrics = self.tools.metrics.clone();
+        Box::pin(async move {
+            let raw = store.find(D::COLLECTION.name, ids).await?;
+            Ok(telling.read(&raw, &metrics))
+        })
     }
 }
 
 impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<D>, RepositoryError>>;
+    type Result = ResponseFuture<Result<Found<D>, RepositoryError>>;
 
     fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
-        let store = self.tools.store.clone();
-        Box::pin(async move { documents(store.list(query).await?) })
+        let (store, telling) = (self.tools.store.clone(), self.telling.clone());
+        let metrics = self.tools.metrics.clone();
+        Box::pin(async move {
+            let (limit, order) = (query.limit, query.order);
+            // One more tells whether there is a next page.
+            let asked = Query {
+                limit: limit.saturating_add(1),
+                ..query
+            };
+            let mut raw = store.list(asked).await?;
+            let more = raw.len() > limit;
+            raw.truncate(limit);
+            Ok(Found {
+                next: more.then(|| behind(&raw, order)),
+                ..telling.read(&raw, &metrics)
+            })
+        })
     }
 }
 
@@ -82,9 +155,40 @@ impl<W: Workspace> Handler<Count> for RepositoryActor<W> {
     }
 }
 
-fn documents<D: Document>(found: Vec<mongodb::bson::RawDocumentBuf>) -> Result<Vec<D>, RepositoryError> {
-    Ok(found
-        .iter()
-        .map(|raw| decode::<D>(raw).map(|stored| stored.document))
-        .collect::<Result<_, _>>()?)
+/// Where a page ends. Documents of others may have an `_id` that is no UUID; MongoDB lists those of
+/// one type together, so behind a page that has no UUID at all the UUIDs begin.
+fn behind(page: &[RawDocumentBuf], order: Order) -> Uuid {
+    let last = page.iter().rev().find_map(|raw| id(raw).ok());
+    last.unwrap_or(match order {
+        Order::Ascending => Uuid::nil(),
+        Order::Descending => Uuid::max(),
+    })
+}
+
+/// Tells of documents that cannot be read: each collection now and then.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Telling(Rc<RefCell<BTreeMap<&'static str, NowAndThen>>>);
+
+impl Telling {
+    fn read<D: Document>(&self, raw: &[RawDocumentBuf], metrics: &Metrics) -> Found<D> {
+        let mut found = Found::default();
+        let mut first = None;
+        for raw in raw {
+            match decode::<D>(raw) {
+                Ok(stored) => found.documents.push(stored.document),
+                Err(error) => {
+                    found.unreadable.push(id_as_text(raw));
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = first {
+            let (collection, count) = (D::COLLECTION.name, found.unreadable.len());
+            metrics.unreadable(collection, count);
+            if self.0.borrow_mut().entry(collection).or_default().speaks() {
+                log::error!(target: "RepositoryActor", collection, documents = count; "left out: {error}");
+            }
+        }
+        found
+    }
 }

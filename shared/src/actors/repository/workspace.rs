@@ -9,7 +9,9 @@ use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode, key},
+    document_store::{
+        CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside, key,
+    },
     envelope::OutboxEvent,
     parking::{ParkedRecord, ReplayJob},
 };
@@ -75,6 +77,8 @@ struct Copy<D> {
     version: Option<i64>,
     document: D,
     outbox: Vec<OutboxEvent>,
+    /// Fields of others, which stay.
+    unknown: RawDocumentBuf,
     changed: bool,
 }
 
@@ -112,6 +116,7 @@ impl<D: Document> CopiesOf<D> {
                     version: None,
                     document,
                     outbox,
+                    unknown: RawDocumentBuf::new(),
                     changed: true,
                 });
             }
@@ -132,6 +137,7 @@ impl<D: Document> Copies for CopiesOf<D> {
             version: Some(stored.version),
             document: stored.document,
             outbox,
+            unknown: stored.unknown,
             changed: false,
         };
         self.copies.insert(id, copy);
@@ -142,7 +148,7 @@ impl<D: Document> Copies for CopiesOf<D> {
         let changed = self.copies.iter().filter(|(_, copy)| copy.changed);
         let change = |(id, copy): (&Uuid, &Copy<D>)| {
             let version = copy.version.unwrap_or(0) + 1;
-            let document = encode(&copy.document, version, commit_id, &copy.outbox)
+            let document = encode_beside(&copy.unknown, &copy.document, version, commit_id, &copy.outbox)
                 .map_err(|error| StoreError::Unfit(format!("a document cannot be written: {error}")))?;
             let key = DocumentKey {
                 collection: D::COLLECTION.name,

@@ -3,7 +3,7 @@
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf, spec::BinarySubtype};
 use uuid::Uuid;
 
-use crate::document_store::{IndexValue, StoreError, Write};
+use crate::document_store::{IndexValue, StoreError, Write, numbers};
 
 /// Fields that every document has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RawDocumentBuf, StoreError> {
 }
 
 pub(super) fn head(document: &RawDocument) -> Result<Head, StoreError> {
-    let version = match get(document, "version")? {
-        Some(RawBsonRef::Int64(version)) => version,
-        Some(RawBsonRef::Int32(version)) => i64::from(version),
-        _ => return Err(StoreError::Unfit("a document without a version".to_owned())),
-    };
+    let version = get(document, "version")?
+        .ok_or_else(|| "it is missing".to_owned())
+        .and_then(numbers::whole_of)
+        .map_err(|error| StoreError::Unfit(format!("the version of a document: {error}")))?;
     Ok(Head {
         version,
         commit_id: get(document, "commitId")?.and_then(uuid),
@@ -99,12 +98,12 @@ pub(super) fn put(key: &mut Vec<u8>, value: IndexValue) {
 }
 
 fn index_value(value: RawBsonRef<'_>) -> Option<IndexValue> {
-    match value {
-        RawBsonRef::Int32(value) => Some(IndexValue::Int(value)),
-        // MongoDB finds a number by its value, whatever its width.
-        RawBsonRef::Int64(value) => i32::try_from(value).ok().map(IndexValue::Int),
-        other => uuid(other).map(IndexValue::Uuid),
+    // MongoDB finds a number by its value, whatever its type.
+    if numbers::is_number(value) {
+        let number = numbers::whole_of(value).ok()?;
+        return i32::try_from(number).ok().map(IndexValue::Int);
     }
+    uuid(value).map(IndexValue::Uuid)
 }
 
 fn uuid(value: RawBsonRef<'_>) -> Option<Uuid> {
@@ -124,7 +123,26 @@ fn get<'a>(document: &'a RawDocument, field: &str) -> Result<Option<RawBsonRef<'
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson::{RawBson, raw::cstr};
+
     use super::*;
+
+    #[test]
+    fn an_index_holds_a_number_by_its_value_whatever_its_type() {
+        let key = |status: RawBson| {
+            let mut document = RawDocumentBuf::new();
+            document.append(cstr!("status"), status);
+            index_key(&document, &["status"], Uuid::nil()).unwrap()
+        };
+        let written = key(RawBson::Int32(1));
+        assert!(written.is_some());
+        let decimal = RawBson::Decimal128("1.0".parse().unwrap());
+        for by_tools in [RawBson::Int64(1), RawBson::Double(1.0), decimal] {
+            assert_eq!(key(by_tools.clone()), written, "{by_tools:?}");
+        }
+        assert_eq!(key(RawBson::Double(1.5)), None);
+        assert_eq!(key(RawBson::String("1".into())), None, "nor does MongoDB find it");
+    }
 
     #[test]
     fn index_keys_are_in_the_order_of_the_values() {

@@ -111,7 +111,8 @@ fn replacement(id: Uuid, version: i64, document: &RawDocument) -> RawDocumentBuf
     let mut literal = RawDocumentBuf::new();
     literal.append(cstr!("$literal"), document);
     let mut condition = RawArrayBuf::new();
-    condition.push(rawdoc! { "$eq": ["$version", version] });
+    // Numbers are equal whatever their type. A tool may also have made a text of it.
+    condition.push(rawdoc! { "$in": ["$version", [version, version.to_string()]] });
     condition.push(literal);
     condition.push("$$ROOT");
     let mut stages = RawArrayBuf::new();

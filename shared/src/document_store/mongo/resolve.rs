@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    super::Commit,
+    super::{Commit, numbers},
     MongoStore,
     errors::Fault,
     queries::{any_of, binary, fetch},
@@ -63,7 +63,9 @@ pub(super) async fn read_back(
         let there: HashMap<Uuid, (i64, Option<Uuid>)> = documents
             .iter()
             .filter_map(|document| {
-                let version = document.get_i64("version").unwrap_or_default();
+                let version = document.get("version").ok().flatten();
+                let version = version.and_then(|version| numbers::whole_of(version).ok());
+                let version = version.unwrap_or_default();
                 Some((uuid(document, "_id")?, (version, uuid(document, "commitId"))))
             })
             .collect();

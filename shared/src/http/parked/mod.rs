@@ -305,8 +305,8 @@ impl ParkedApi {
                 limit: PAGE,
             };
             let page = ask(&self.list, List::<ParkedRecord>::new(query), PATIENCE).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(Document::id);
+            let is_last = page.next.is_none();
+            after = page.next;
             for record in page.into_iter().filter(|record| wanted(record)) {
                 if records.len() == limit {
                     let cursor = records.last().map(|record| record.id);
