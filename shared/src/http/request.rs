@@ -17,7 +17,11 @@ use futures_util::future::{Ready, ready};
 use uuid::Uuid;
 
 use super::{Problem, body::close_if_unread};
-use crate::{envelope::Context, logging::Step, metrics::Metrics};
+use crate::{
+    envelope::{Context, is_traceparent},
+    logging::Step,
+    metrics::Metrics,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -61,17 +65,6 @@ fn context(headers: &HeaderMap) -> Context {
         causation_id: None,
         traceparent: Some(given(&TRACEPARENT, is_traceparent).unwrap_or_else(new_trace)),
     }
-}
-
-/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zeros, as W3C Trace Context has it.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<_> = text.split('-').collect();
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
-    matches!(parts[..], [version, trace, span, flags]
-        if hex(version, 2) && version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
 }
 
 /// Wraps every request.
