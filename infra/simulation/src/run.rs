@@ -247,6 +247,7 @@ fn settings<S: Service>() -> ServiceSettings {
         max_open_orders: 50_000,
         reannounce_after: Duration::from_secs(5),
         write_profile: Default::default(),
+        drain_delay: Duration::ZERO,
         shutdown_timeout: Duration::from_secs(10),
     }
 }

@@ -2,4 +2,4 @@
 
 mod order;
 
-pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create};
+pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create, create_again};

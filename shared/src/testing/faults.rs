@@ -47,6 +47,11 @@ impl<P: ?Sized> Switched<P> {
         self.mode.send_replace(mode);
     }
 
+    /// Calls that wait for the switch, as it is [`Mode::Silent`].
+    pub fn silenced(&self) -> usize {
+        self.mode.receiver_count()
+    }
+
     /// What is behind the switch, which always works: what others see and do.
     pub fn behind(&self) -> &P {
         &self.port
