@@ -146,6 +146,26 @@ fn child_span(traceparent: &str, event: EventId) -> String {
     }
 }
 
+/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zeros, as W3C Trace Context has it.
+pub(crate) fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    matches!(parts[..], [version, trace, span, flags]
+        if hex(version, 2) && version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
+}
+
+/// Begins a trace at an event whose own is none. It follows from the event's id, so that what is
+/// decided again after a redelivery has the same bytes.
+fn trace_of(event_id: &str) -> String {
+    const NAMESPACE: Uuid = Uuid::from_u128(0x5c64_2f0e_0d0b_4c55_9d8e_6a1c_27f3_41b7);
+    let trace = Uuid::new_v5(&NAMESPACE, event_id.as_bytes());
+    let span = Uuid::new_v5(&trace, b"span").simple().to_string();
+    format!("00-{}-{}-01", trace.simple(), &span[..16])
+}
+
 /// An event as it was read from the log; its content not yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
@@ -159,7 +179,7 @@ pub struct Received {
     pub position: Position,
     /// What it came from. A record without correlation is the begin of one.
     pub correlation_id: String,
-    /// W3C trace context.
+    /// W3C trace context: the record's, or a new one where the record's is malformed.
     pub traceparent: Option<String>,
 }
 
@@ -189,7 +209,13 @@ impl Received {
         let event_id = header(record, "ce_id").unwrap_or_else(|| record.position.to_string());
         Ok(Received {
             correlation_id: header(record, "ce_correlationid").unwrap_or_else(|| event_id.clone()),
-            traceparent: header(record, "traceparent"),
+            traceparent: header(record, "traceparent").map(|given| {
+                if is_traceparent(&given) {
+                    given
+                } else {
+                    trace_of(&event_id)
+                }
+            }),
             event_id,
             name,
             data,
@@ -281,6 +307,27 @@ mod tests {
         assert!(traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
         assert!(!traceparent.contains("b7ad6b7169203331"));
         assert_eq!(traceparent.len(), 55);
+    }
+
+    #[test]
+    fn what_is_no_trace_is_not_passed_on_a_new_one_begins() {
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let read = |traceparent: &str| {
+            let headers = vec![text_header("traceparent", traceparent)];
+            let received = Received::read(&consumed(r#"{"name":"X","eventData":"{}"}"#, headers));
+            received.unwrap().context().traceparent.unwrap()
+        };
+        assert_eq!(read(given), given);
+        for wrong in [
+            "garbage",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01",
+        ] {
+            let begun = read(wrong);
+            assert_ne!(begun, wrong);
+            assert!(is_traceparent(&begun), "{begun}");
+            assert_eq!(read(wrong), begun, "a redelivery has the same trace");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! 2026-11-22T18:00:00.000Z INFO  orders PublisherActor published OrderCreated order_id=… partition=1 offset=0
 //! ```
 //!
-//! so that `grep <order id>` over the logs of both services tells the saga. Control characters are
-//! escaped: what a request says cannot forge a line. `LOG_FORMAT=json` writes an object a line.
+//! so that `grep <order id>` over the logs of both services tells the saga. What a request or a record
+//! says can forge neither a line nor a field: control characters are escaped, and a value with spaces,
+//! `=` or quotes, or a message with `=`, stands in quotes. `LOG_FORMAT=json` writes an object a line.
 
 use std::{fmt, io::Write, time::Duration};
 
@@ -75,11 +76,11 @@ fn text(out: &mut Formatter, now: &str, record: &Record<'_>) -> std::io::Result<
     if let Some(service) = service() {
         write!(out, "{service} ")?;
     }
-    write!(out, "{} {}", record.target(), Escaped(Cut(record.args())))?;
+    write!(out, "{} {}", record.target(), Message(Cut(record.args())))?;
     struct Fields<'a>(&'a mut Formatter);
     impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            Ok(write!(self.0, " {key}={}", Escaped(Cut(value)))?)
+            Ok(write!(self.0, " {key}={}", FieldText(Cut(value)))?)
         }
     }
     record
@@ -162,24 +163,57 @@ pub(crate) struct Escaped<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
-        impl fmt::Write for Escape<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                for part in text.split_inclusive(char::is_control) {
-                    match part.chars().next_back() {
-                        Some(last) if last.is_control() => {
-                            self.0.write_str(&part[..part.len() - last.len_utf8()])?;
-                            write!(self.0, "{}", last.escape_default())?;
-                        }
-                        _ => self.0.write_str(part)?,
-                    }
-                }
-                Ok(())
-            }
-        }
-        use fmt::Write;
-        write!(Escape(f), "{}", self.0)
+        escape(f, &self.0.to_string(), char::is_control)
     }
+}
+
+/// The text of a line. In quotes where it has a `=`: it could pass for a field.
+struct Message<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Message<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        if text.contains('=') {
+            quote(f, &text)
+        } else {
+            escape(f, &text, char::is_control)
+        }
+    }
+}
+
+/// The value of a field. In quotes where a reader could not tell its end.
+struct FieldText<T>(T);
+
+impl<T: fmt::Display> fmt::Display for FieldText<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let doubtful = |c: char| c == '=' || c == '"' || c.is_whitespace() || c.is_control();
+        if text.is_empty() || text.contains(doubtful) {
+            quote(f, &text)
+        } else {
+            f.write_str(&text)
+        }
+    }
+}
+
+fn quote(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str("\"")?;
+    escape(f, text, |c| c == '"' || c == '\\' || c.is_control())?;
+    f.write_str("\"")
+}
+
+/// Writes a text with some of its characters escaped as Rust does it.
+fn escape(f: &mut fmt::Formatter<'_>, text: &str, which: impl Fn(char) -> bool) -> fmt::Result {
+    for part in text.split_inclusive(&which) {
+        match part.chars().next_back() {
+            Some(last) if which(last) => {
+                f.write_str(&part[..part.len() - last.len_utf8()])?;
+                write!(f, "{}", last.escape_default())?;
+            }
+            _ => f.write_str(part)?,
+        }
+    }
+    Ok(())
 }
 
 thread_local! {
@@ -301,6 +335,21 @@ mod tests {
             Escaped("a\nb\u{1b}[31m\u{7f}é").to_string(),
             "a\\nb\\u{1b}[31m\\u{7f}é"
         );
+    }
+
+    #[test]
+    fn a_value_cannot_forge_another_field() {
+        let field = |value: &str| FieldText(value).to_string();
+        assert_eq!(field("OrderCreated"), "OrderCreated");
+        assert_eq!(field("t/2/7"), "t/2/7");
+        assert_eq!(field("x order_id=7"), r#""x order_id=7""#);
+        assert_eq!(field(r#"x" order_id="7"#), r#""x\" order_id=\"7""#);
+        assert_eq!(field("x\\\" y"), r#""x\\\" y""#);
+        assert_eq!(field(""), r#""""#);
+        assert_eq!(field("a\u{2028}b\nc"), "\"a\u{2028}b\\nc\"");
+        let message = |text: &str| Message(text).to_string();
+        assert_eq!(message("POST /api/orders"), "POST /api/orders");
+        assert_eq!(message("skipped X order_id=7"), r#""skipped X order_id=7""#);
     }
 
     #[test]

@@ -251,7 +251,10 @@ impl Parked {
             job["pending"]
         )));
         if job["finished"] != true {
-            say(format!("it goes on by itself; look with: parked job {}", text(&job["job"])));
+            say(format!(
+                "it goes on by itself; look with: parked job {}",
+                text(&job["job"])
+            ));
         }
     }
 

@@ -147,7 +147,14 @@ pub async fn until_stopped(mut services: Vec<Running>) -> ExitCode {
     if let Some(actor) = died {
         log::error!(target: "Service", "the {actor} is dead; ending, so that a supervisor starts the service anew");
     }
-    let stopped = futures_util::future::join_all(services.into_iter().map(Running::stop));
+    // With an actor dead there is nothing to serve on with.
+    let stop = |service: Running| async move {
+        match died {
+            Some(_) => service.stop_now().await,
+            None => service.stop().await,
+        }
+    };
+    let stopped = futures_util::future::join_all(services.into_iter().map(stop));
     let in_time = tokio::select! {
         biased;
         stopped = stopped => stopped.into_iter().all(|in_time| in_time),

@@ -168,6 +168,15 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub write_profile: String,
+    /// How long to serve on, not ready, when told to stop, so that load balancers notice
+    #[arg(
+        long,
+        env = "DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        hide_env_values = true
+    )]
+    pub drain_delay: String,
     /// How long finishing what is under way may take when told to stop
     #[arg(
         long,
@@ -214,7 +223,9 @@ pub struct ServiceSettings {
     pub park_after: Duration,
     /// How commands are written.
     pub write_profile: WriteProfile,
-    /// How long stopping may take.
+    /// How long requests are still served when told to stop, while `ready` says no.
+    pub drain_delay: Duration,
+    /// How long stopping may take after that.
     pub shutdown_timeout: Duration,
 }
 
@@ -292,6 +303,7 @@ impl Arguments {
         let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
         let write_profile = check.read("WRITE_PROFILE", write_profile(&self.write_profile));
+        let drain_delay = check.read("DRAIN_DELAY", pause(&self.drain_delay));
         let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
         Some(ServiceSettings {
             http_addr: http_addr?,
@@ -310,6 +322,7 @@ impl Arguments {
             reannounce_after: reannounce_after?,
             park_after: park_after?,
             write_profile: write_profile?,
+            drain_delay: drain_delay?,
             shutdown_timeout: shutdown_timeout?,
         })
     }
@@ -375,6 +388,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| format!("is {text:?}: use a duration such as 10s or 500ms"))
 }
 
+/// A duration that may be none.
+fn pause(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("is {text:?}: use a duration such as 5s, or 0"))
+}
+
 fn name(text: &str) -> Result<String, String> {
     let right = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if !text.is_empty() && text.len() <= 200 && text.bytes().all(right) {
@@ -432,6 +450,7 @@ mod tests {
             "--kafka-partitions=0",
             "--log-format=xml",
             "--request-timeout=soon",
+            "--drain-delay=later",
             "--mongodb-uri=postgres://x",
         ]);
         let mut check = Check::default();
@@ -443,6 +462,7 @@ mod tests {
             "KAFKA_PARTITIONS",
             "LOG_FORMAT",
             "REQUEST_TIMEOUT",
+            "DRAIN_DELAY",
             "KAFKA_BROKERS",
             "MONGODB_URI",
         ];

@@ -303,6 +303,30 @@ fn a_request_gives_up_at_its_deadline_and_an_event_never() {
 }
 
 #[test]
+fn a_command_that_was_once_in_doubt_stays_in_doubt() {
+    run(async {
+        let bench = bench().await;
+        let id = CustomerId(Uuid::new_v4());
+        bench.store.switch(Mode::Doubtful);
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(300);
+        let request = Execute::for_request(Add(id, 1), deadline, permit);
+        let answer = actix::spawn(bench.repository.send(request));
+        eventually(DEADLINE, "it is written", async || {
+            let found = bench.store.behind().find("accounts", vec![id.0]).await;
+            !found.unwrap().is_empty()
+        })
+        .await;
+        bench.store.switch(Mode::Fails);
+        let answer = answer.await.unwrap().unwrap();
+        assert!(
+            matches!(answer, Err(RepositoryError::OutcomeUnknown(_))),
+            "it was written, whatever the tries after that say: {answer:?}"
+        );
+    });
+}
+
+#[test]
 fn a_permit_is_held_until_the_event_is_in_the_log() {
     run(async {
         let mut bench = bench().await;

@@ -78,10 +78,7 @@ pub enum Creation {
 /// Decides about a new customer.
 pub fn create(existing: Option<&Customer>, new: &NewCustomer, now: Timestamp) -> Creation {
     match existing {
-        Some(known) if known.name == new.name && known.initial_credit_limit == new.credit_limit => {
-            Creation::Repeated(known.clone())
-        }
-        Some(known) => Creation::Contradicts(known.clone()),
+        Some(known) => create_again(known, new),
         None => {
             let customer = Customer {
                 id: new.id,
@@ -100,6 +97,15 @@ pub fn create(existing: Option<&Customer>, new: &NewCustomer, now: Timestamp) ->
             };
             Creation::Created(customer, event)
         }
+    }
+}
+
+/// Decides about a new customer whose id is known.
+pub fn create_again(known: &Customer, new: &NewCustomer) -> Creation {
+    if known.name == new.name && known.initial_credit_limit == new.credit_limit {
+        Creation::Repeated(known.clone())
+    } else {
+        Creation::Contradicts(known.clone())
     }
 }
 

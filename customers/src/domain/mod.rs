@@ -3,5 +3,5 @@
 mod customer;
 mod reservation;
 
-pub use customer::{Creation, Customer, NewCustomer, change_credit_limit, create};
+pub use customer::{Creation, Customer, NewCustomer, change_credit_limit, create, create_again};
 pub use reservation::{Decision, Release, Reservation, ReservationState, release, reserve};

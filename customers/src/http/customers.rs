@@ -6,6 +6,7 @@ use shared::{
     actors::repository::{Find, List},
     contracts::{CustomerId, OrderId, Refusal},
     document_store::{Document, IndexValue},
+    envelope::Context,
     environment::Timestamp,
     http::{Admission, Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
     json::{DisplayName, Limit},
@@ -18,7 +19,7 @@ use crate::{
         Endpoints,
         repository::{ChangeCreditLimit, CreateCustomer},
     },
-    domain::{Creation, Customer, NewCustomer, Reservation, ReservationState},
+    domain::{self, Creation, Customer, NewCustomer, Reservation, ReservationState},
 };
 
 type Answer = Result<HttpResponse, Problem>;
@@ -71,29 +72,45 @@ async fn new_customer(
     let (Some(id), Some(name), Some(credit_limit)) = (id, name, credit_limit) else {
         return Err(Problem::invalid(fields.into_errors()));
     };
-    let id = CustomerId(requested_id(request, id)?.unwrap_or_else(Uuid::now_v7));
-    let command = CreateCustomer {
-        new: NewCustomer {
-            id,
-            name,
-            credit_limit,
-        },
-        context,
+    let named = requested_id(request, id)?;
+    let id = CustomerId(named.unwrap_or_else(Uuid::now_v7));
+    let new = NewCustomer {
+        id,
+        name,
+        credit_limit,
     };
-    match api
-        .admission
-        .execute(&api.actors.create, command)
-        .await
-        .map_err(|problem| problem.about(id))?
-    {
+    let creation = create_or_look_up(api, new, named.is_some(), context).await;
+    match creation.map_err(|problem| problem.about(id))? {
         Creation::Created(customer, _) | Creation::Repeated(customer) => Ok(customer),
-        Creation::Contradicts(customer) => {
-            let detail = format!(
-                "the id {} is that of another customer, {:?}",
-                customer.id, customer.name
-            );
+        // Not whose: who guesses an id must not learn a name.
+        Creation::Contradicts(_) => {
+            let detail =
+                format!("the id {id} is that of another customer, with another name or credit limit");
             Err(Problem::conflict("id-taken", detail).about(id))
         }
+    }
+}
+
+/// Creates a customer if there is a place for the command. If there is none, a customer that is
+/// stored already is answered all the same: its caller repeats it because the first answer was lost.
+async fn create_or_look_up(
+    api: &Api,
+    new: NewCustomer,
+    named: bool,
+    context: Context,
+) -> Result<Creation, Problem> {
+    if let Ok(admitted) = api.admission.admit() {
+        let command = CreateCustomer { new, context };
+        return admitted.execute(&api.actors.create, command).await;
+    }
+    let known = match named {
+        true => api.admission.look_up(&api.actors.find, new.id.0).await?,
+        // Nobody can have used an id that was made a moment ago.
+        false => None,
+    };
+    match known {
+        Some(customer) => Ok(domain::create_again(&customer, &new)),
+        None => Err(Problem::overloaded()),
     }
 }
 

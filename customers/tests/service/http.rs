@@ -85,6 +85,7 @@ fn the_same_id_with_another_content_is_409() {
         ("/api/Customer/NewCustomer", body("Eve", 10)),
     ] {
         let answer = service.http.post(path, &body).expect(409);
+        assert!(!answer.body.contains("Ada"), "nobody's name is told: {answer:?}");
         assert_eq!(
             (answer.text("code"), answer.text("id")),
             ("id-taken".into(), id.to_string())
@@ -313,6 +314,46 @@ fn every_service_tells_about_itself() {
         docs.header("content-type")
             .is_some_and(|value| value.starts_with("text/html"))
     );
+}
+
+#[test]
+fn head_is_answered_where_get_is_and_options_tells_what_is_allowed() {
+    let service = Service::start();
+    let answer = service
+        .http
+        .post("/api/customers", &json!({ "name": "Ada", "creditLimit": 1 }))
+        .expect(201);
+    let one = answer.header("location").expect("where it is").to_owned();
+    for path in ["/api/customers", &one, "/health/live", "/openapi.json"] {
+        let got = service.http.get(path).expect(200);
+        let head = service.http.send("HEAD", path, &[], None).expect(200);
+        assert_eq!(head.body, "", "{path}");
+        assert_eq!(head.header("content-type"), got.header("content-type"), "{path}");
+        assert_eq!(
+            head.header("content-length"),
+            got.header("content-length"),
+            "{path}"
+        );
+    }
+    service
+        .http
+        .send("HEAD", &format!("/api/customers/{}", Uuid::new_v4()), &[], None)
+        .expect(404);
+    for (path, allow) in [
+        ("/api/customers", "GET, HEAD, POST, OPTIONS"),
+        (&one, "GET, HEAD, OPTIONS"),
+        ("/health/ready", "GET, HEAD, OPTIONS"),
+    ] {
+        let options = service.http.send("OPTIONS", path, &[], None).expect(204);
+        assert_eq!(
+            (options.header("allow"), options.body.as_str()),
+            (Some(allow), "")
+        );
+        let refused = service.http.send("DELETE", path, &[], None).expect(405);
+        assert_eq!(refused.header("allow"), Some(allow));
+    }
+    let unknown = service.http.send("OPTIONS", "/nowhere", &[], None).expect(404);
+    assert_eq!(unknown.text("code"), "unknown-path");
 }
 
 #[test]

@@ -182,6 +182,40 @@ fn more_than_may_be_under_way_is_503_overloaded_until_the_log_confirms() {
 }
 
 #[test]
+fn a_repeat_of_a_stored_customer_is_answered_as_stored_however_full_the_service_is() {
+    let mut setup = setup();
+    setup.settings.max_in_flight = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    service.setup.log.switch(Mode::Silent);
+    let id = Uuid::new_v4();
+    let post = |id: Uuid, name: &str| {
+        let body = json!({ "id": id, "name": name, "creditLimit": 1 });
+        service.http.post("/api/customers", &body)
+    };
+    let stored = post(id, "Ada").expect(201);
+    let again = post(id, "Ada").expect(201);
+    assert_eq!(
+        (again.json(), again.header("location")),
+        (stored.json(), stored.header("location"))
+    );
+    assert_eq!(post(id, "Eve").expect(409).text("code"), "id-taken");
+    let refused = post(Uuid::new_v4(), "Ada").expect(503);
+    assert_eq!(refused.text("code"), "overloaded");
+    assert!(refused.text("detail").contains("this request stored nothing"));
+    // Where nobody can look, nothing is said of what an earlier request stored.
+    service.setup.store.switch(Mode::Fails);
+    let unknown = post(id, "Ada").expect(503);
+    assert_eq!(
+        (unknown.text("code"), unknown.text("id")),
+        ("overloaded".into(), id.to_string())
+    );
+    assert!(!unknown.text("detail").contains("nothing"), "{unknown:?}");
+    service.setup.store.switch(Mode::Works);
+    service.setup.log.switch(Mode::Works);
+}
+
+#[test]
 fn stopping_finishes_what_is_under_way() {
     let service = Service::start();
     service.setup.log.switch(Mode::Silent);

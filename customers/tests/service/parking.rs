@@ -127,7 +127,11 @@ fn a_failed_event_stops_its_own_order_and_no_other() {
         if now.contains(&order) { Ok(()) } else { Err(now) }
     });
     until_parked(&service, 0);
-    assert_eq!(credit(&service, ada), [100.0, 4.0, 96.0], "the first of them counts");
+    assert_eq!(
+        credit(&service, ada),
+        [100.0, 4.0, 96.0],
+        "the first of them counts"
+    );
     let head = detail(&service, &found[0]);
     assert_eq!(head["state"], "discarded");
     let history = head["history"].as_array().expect("a history");
@@ -206,7 +210,11 @@ fn an_edited_event_is_handled_in_the_place_of_the_failed_one_and_both_are_kept()
         "a dry run changes nothing"
     );
 
-    for worse in ["{", r#"{"name":"OrderCreated","eventData":"{}"}"#, r#"{"name":"Other","eventData":"{}"}"#] {
+    for worse in [
+        "{",
+        r#"{"name":"OrderCreated","eventData":"{}"}"#,
+        r#"{"name":"Other","eventData":"{}"}"#,
+    ] {
         let worse = json!({ "value": worse });
         let refused = service.admin.post(&dry, &worse).expect(422);
         assert_eq!(refused.text("code"), "value-is-no-better");
@@ -259,7 +267,11 @@ fn finished(service: &Service, job: &Value) -> Value {
     let path = format!("/admin/parked/jobs/{}", job["job"].as_str().expect("an id"));
     service.until("the job is finished", || {
         let now = service.admin.get(&path).expect(200).json();
-        if now["finished"] == true { Ok(now) } else { Err(now) }
+        if now["finished"] == true {
+            Ok(now)
+        } else {
+            Err(now)
+        }
     })
 }
 
@@ -279,7 +291,11 @@ fn a_replay_of_all_that_failed_for_a_reason_is_a_job_that_tells_how_far_it_is() 
     let made = service.admin.post("/admin/parked/replay", &all).expect(202);
     let job = finished(&service, &made.json());
     let counts = ["total", "done", "failed", "pending"].map(|count| job[count].clone());
-    assert_eq!(counts, [json!(3), json!(0), json!(3), json!(0)], "they fail again");
+    assert_eq!(
+        counts,
+        [json!(3), json!(0), json!(3), json!(0)],
+        "they fail again"
+    );
     assert!(
         parked(&service, "?reason=malformed-event")
             .iter()
@@ -304,7 +320,11 @@ fn a_job_goes_on_after_a_restart_where_it_was() {
     }
     until_parked(&service, 20);
     let all = json!({ "reason": "malformed-event" });
-    let made = service.admin.post("/admin/parked/replay", &all).expect(202).json();
+    let made = service
+        .admin
+        .post("/admin/parked/replay", &all)
+        .expect(202)
+        .json();
     let (_, setup) = service.stop();
     let service = Service::start_on(setup);
     service.until_ready();

@@ -43,13 +43,13 @@ fn what_is_not_there_is_404_and_what_is_not_for_it_405() {
         is_problem(id, &answer, 400, "invalid-field", Some("id"));
     }
     for (method, path, allow) in [
-        ("DELETE", "/api/customers".to_owned(), "GET, POST"),
-        ("PUT", "/api/customers".to_owned(), "GET, POST"),
-        ("PATCH", format!("/api/customers/{id}"), "GET"),
-        ("GET", "/api/customer/newcustomer".to_owned(), "POST"),
-        ("GET", format!("/api/customer/{id}"), "PUT"),
-        ("POST", "/health/live".to_owned(), "GET"),
-        ("BREW", "/api/customers".to_owned(), "GET, POST"),
+        ("DELETE", "/api/customers".to_owned(), "GET, HEAD, POST, OPTIONS"),
+        ("PUT", "/api/customers".to_owned(), "GET, HEAD, POST, OPTIONS"),
+        ("PATCH", format!("/api/customers/{id}"), "GET, HEAD, OPTIONS"),
+        ("GET", "/api/customer/newcustomer".to_owned(), "POST, OPTIONS"),
+        ("GET", format!("/api/customer/{id}"), "PUT, OPTIONS"),
+        ("POST", "/health/live".to_owned(), "GET, HEAD, OPTIONS"),
+        ("BREW", "/api/customers".to_owned(), "GET, HEAD, POST, OPTIONS"),
     ] {
         let raw = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

@@ -84,7 +84,9 @@ fn nonsense(world: &World, chance: &Chance) -> (Written, Option<Vec<u8>>) {
     let customer = chance.uuid();
     let orders = |seen: &mut Seen| {
         let orders = seen.asked.orders.iter();
-        orders.map(|(id, (customer, _))| (*id, *customer)).collect::<Vec<_>>()
+        orders
+            .map(|(id, (customer, _))| (*id, *customer))
+            .collect::<Vec<_>>()
     };
     let orders = world.observer.with(orders);
     let mut key = None;
@@ -93,7 +95,10 @@ fn nonsense(world: &World, chance: &Chance) -> (Written, Option<Vec<u8>>) {
             // An event of an order of ours that fails: later ones of that order wait behind it.
             let (id, customer) = *chance.pick(&orders);
             key = Some(customer.to_string().into_bytes());
-            (envelope("OrderCancelled", &json!({ "id": id }).to_string()), NO_CUSTOMER)
+            (
+                envelope("OrderCancelled", &json!({ "id": id }).to_string()),
+                NO_CUSTOMER,
+            )
         }
         0 => (Some("{\"name\":".to_owned()), NO_ENVELOPE),
         1 => (None, &[]),

@@ -145,10 +145,7 @@ pub enum Creation {
 /// Decides about a new order.
 pub fn create(existing: Option<&Order>, new: &NewOrder, context: &Context, now: Timestamp) -> Creation {
     match existing.filter(|_| !mutants::is_active(Mutant::CreateAgain)) {
-        Some(known) if known.customer_id == new.customer_id && known.amount == new.amount => {
-            Creation::Repeated(known.clone())
-        }
-        Some(known) => Creation::Contradicts(known.clone()),
+        Some(known) => create_again(known, new),
         None => Creation::Created(Order {
             id: new.id,
             customer_id: new.customer_id,
@@ -161,6 +158,15 @@ pub fn create(existing: Option<&Order>, new: &NewOrder, context: &Context, now: 
             end_context: None,
             announced_again: None,
         }),
+    }
+}
+
+/// Decides about a new order whose id is known.
+pub fn create_again(known: &Order, new: &NewOrder) -> Creation {
+    if known.customer_id == new.customer_id && known.amount == new.amount {
+        Creation::Repeated(known.clone())
+    } else {
+        Creation::Contradicts(known.clone())
     }
 }
 

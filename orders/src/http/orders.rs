@@ -1,15 +1,16 @@
 //! Orders over HTTP: the resources, and the route of the C# services.
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use shared::{
     actors::repository::{Find, List},
     contracts::{CancelReason, CustomerId, OrderId, OrderStatus},
     document_store::{Document, IndexValue},
+    envelope::Context,
     environment::Timestamp,
-    http::{Admission, Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
+    http::{
+        Admission, Body, Page, Parameters, Problem, RequestContext, Wait, path_id, requested_id, the_one,
+    },
     json::Amount,
     money::Money,
 };
@@ -22,7 +23,7 @@ use crate::{
         order_watch::{AwaitFinal, OrderIsFinal},
         repository::{CancelOrder, CreateOrder},
     },
-    domain::{Change, Creation, NewOrder, Order},
+    domain::{self, Change, Creation, NewOrder, Order},
 };
 
 type Answer = Result<HttpResponse, Problem>;
@@ -45,7 +46,7 @@ pub async fn create(
 ) -> Answer {
     let (order, wait) = new_order(&api, &request, context, &body).await?;
     let location = format!("/api/orders/{}", order.id);
-    let mut answer = answer(&api, order, wait, HttpResponse::Created).await?;
+    let mut answer = answer(&api, order, wait, HttpResponse::Created).await;
     answer.0.insert_header(("location", location));
     Ok(answer.0.json(answer.1))
 }
@@ -58,7 +59,7 @@ pub async fn create_as_in_csharp(
     body: Body,
 ) -> Answer {
     let (order, wait) = new_order(&api, &request, context, &body).await?;
-    let mut answer = answer(&api, order, wait, HttpResponse::Ok).await?;
+    let mut answer = answer(&api, order, wait, HttpResponse::Ok).await;
     Ok(answer.0.json(answer.1))
 }
 
@@ -67,7 +68,7 @@ async fn new_order(
     request: &HttpRequest,
     RequestContext(context): RequestContext,
     body: &Body,
-) -> Result<(Order, Option<Duration>), Problem> {
+) -> Result<(Order, Option<Wait>), Problem> {
     let mut parameters = Parameters::of(request);
     let wait = parameters.wait(request);
     parameters.finish()?;
@@ -78,27 +79,16 @@ async fn new_order(
     let (Some(id), Some(customer_id), Some(amount)) = (id, customer_id, amount) else {
         return Err(Problem::invalid(fields.into_errors()));
     };
-    let id = OrderId(requested_id(request, id)?.unwrap_or_else(Uuid::now_v7));
-    let command = CreateOrder {
-        new: NewOrder {
-            id,
-            customer_id,
-            amount,
-        },
-        context,
+    let named = requested_id(request, id)?;
+    let id = OrderId(named.unwrap_or_else(Uuid::now_v7));
+    let new = NewOrder {
+        id,
+        customer_id,
+        amount,
     };
-    let place = api.actors.backlog.enter(customer_id);
-    let place = place.map_err(|full| too_many_open(full).about(id))?;
-    match api
-        .admission
-        .execute(&api.actors.create, command)
-        .await
-        .map_err(|problem| problem.about(id))?
-    {
-        Creation::Created(order) => {
-            place.keep();
-            Ok((order, wait))
-        }
+    let creation = create_or_look_up(api, new, named.is_some(), context).await;
+    match creation.map_err(|problem| problem.about(id))? {
+        Creation::Created(order) => Ok((order, wait)),
         Creation::Repeated(order) => Ok((order, wait)),
         Creation::Contradicts(_) => {
             let detail = format!("the id {id} is that of another order, with another customer or amount");
@@ -121,29 +111,68 @@ fn too_many_open(full: Full) -> Problem {
     }
 }
 
-/// The order once it is final; where the time is up before, as it is, with 202.
+/// Creates an order if there is a place for it. If there is none, an order that is stored already is
+/// answered all the same: its caller repeats it because the first answer was lost.
+async fn create_or_look_up(
+    api: &Api,
+    new: NewOrder,
+    named: bool,
+    context: Context,
+) -> Result<Creation, Problem> {
+    let place = api.actors.backlog.enter(new.customer_id).map_err(too_many_open);
+    let admitted = place.and_then(|place| Ok((place, api.admission.admit()?)));
+    let full = match admitted {
+        Ok((place, admitted)) => {
+            let command = CreateOrder { new, context };
+            let creation = admitted.execute(&api.actors.create, command).await?;
+            if let Creation::Created(_) = creation {
+                place.keep();
+            }
+            return Ok(creation);
+        }
+        Err(full) => full,
+    };
+    let known = match named {
+        true => api.admission.look_up(&api.actors.find, new.id.0).await?,
+        // Nobody can have used an id that was made a moment ago.
+        false => None,
+    };
+    match known {
+        Some(order) => Ok(domain::create_again(&order, &new)),
+        None => Err(full),
+    }
+}
+
+/// The order once it is final. As it is, with 202, where the time is up before, or nobody may wait:
+/// the service is stopping, or too many wait already.
 async fn answer(
     api: &Api,
     order: Order,
-    wait: Option<Duration>,
+    wait: Option<Wait>,
     done: fn() -> HttpResponseBuilder,
-) -> Result<(HttpResponseBuilder, OrderView), Problem> {
-    let Some(patience) = wait.filter(|_| !order.status.is_final()) else {
-        return Ok((done(), show(&order)));
+) -> (HttpResponseBuilder, OrderView) {
+    let Some(Wait { patience, applied }) = wait else {
+        return (done(), show(&order));
     };
-    let _permit = api.admission.enter()?;
-    match api
-        .actors
-        .watch
-        .send(AwaitFinal {
-            order_id: order.id,
-            patience,
-        })
-        .await
-    {
-        Ok(Some(order)) => Ok((done(), show(&order))),
-        Ok(None) | Err(_) => Ok((HttpResponse::Accepted(), show(&order))),
+    let told = if order.status.is_final() {
+        Some(order.clone())
+    } else {
+        let order_id = order.id;
+        let told = api.actors.watch.send(AwaitFinal { order_id, patience });
+        tokio::select! {
+            biased;
+            told = told => told.ok().flatten(),
+            () = api.admission.lifecycle().stopping() => None,
+        }
+    };
+    let (mut response, order) = match told {
+        Some(order) => (done(), order),
+        None => (HttpResponse::Accepted(), order),
+    };
+    if let Some(applied) = applied {
+        response.insert_header(("preference-applied", applied));
     }
+    (response, show(&order))
 }
 
 /// `GET /api/orders/{id}`
@@ -157,7 +186,7 @@ pub async fn get(api: web::Data<Api>, request: HttpRequest) -> Answer {
         .ask(&api.actors.find, Find::<Order>::new([id]))
         .await?;
     let order = the_one(found, "order", id)?;
-    let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await?;
+    let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await;
     Ok(response.json(order))
 }
 

@@ -254,6 +254,35 @@ fn a_body_of_another_type_or_size_is_refused() {
 }
 
 #[test]
+fn what_is_no_http_is_refused_and_its_connection_closed() {
+    let service = Service::start();
+    let large = format!(
+        "GET / HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n",
+        "x".repeat(200 * 1024)
+    );
+    for (request, status) in [
+        ("GET / HTTP/9.9\r\nhost: test\r\n\r\n", 400),
+        ("GET /api/orders HTTP/1.1\r\nhost test\r\n\r\n", 400),
+        ("\u{1}\u{2}\u{3}\r\n\r\n", 400),
+        (large.as_str(), 431),
+    ] {
+        let answer = service.http.raw(request.as_bytes());
+        // Written by the HTTP library, which offers no place to give it a body.
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+        assert!(answer.contains("content-length: 0\r\n"), "{answer:?}");
+    }
+    let head = "POST /api/orders HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
+    let answer = service
+        .http
+        .raw(format!("{head}transfer-encoding: chunked\r\n\r\nno length\r\n").as_bytes());
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("malformed-body"),
+        "{answer:?}"
+    );
+    is_well(&service);
+}
+
+#[test]
 fn an_idempotency_key_that_is_wrong_is_400() {
     let service = Service::start();
     let long = "k".repeat(256);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::testing::service::Setup;
+use shared::testing::{http::Answer, service::Setup};
 use uuid::Uuid;
 
 use super::{Service, about, invalid, order, status, valid};
@@ -194,13 +194,19 @@ fn an_answer_that_waited_in_vain_is_202() {
         .http
         .post("/api/Orders/NewOrder?wait=20ms", &body)
         .expect(202);
-    let preferred = service.http.send("GET", &location, &[("prefer", "wait=0")], None);
-    preferred.expect(202);
-    // A preference that makes no sense is ignored.
-    service
-        .http
-        .send("GET", &location, &[("prefer", "wait=soon")], None)
-        .expect(200);
+    let prefer = |wait: &str, query: &str| {
+        let path = format!("{location}{query}");
+        service.http.send("GET", &path, &[("prefer", wait)], None)
+    };
+    let applied = |answer: Answer| answer.header("preference-applied").map(str::to_owned);
+    assert_eq!(applied(prefer("wait=0", "").expect(202)), Some("wait=0".into()));
+    assert_eq!(
+        applied(prefer("wait=20ms", "").expect(202)),
+        Some("wait=20ms".into())
+    );
+    // The parameter goes first, and a preference that makes no sense is ignored.
+    assert_eq!(applied(prefer("wait=20", "?wait=0").expect(202)), None);
+    assert_eq!(applied(prefer("wait=soon", "").expect(200)), None);
 }
 
 #[test]
@@ -337,6 +343,49 @@ fn every_service_tells_about_itself() {
         docs.header("content-type")
             .is_some_and(|value| value.starts_with("text/html"))
     );
+}
+
+#[test]
+fn head_is_answered_where_get_is_and_options_tells_what_is_allowed() {
+    let service = Service::start();
+    let answer = service
+        .http
+        .post(
+            "/api/orders",
+            &json!({ "customerId": Uuid::new_v4(), "amount": 1 }),
+        )
+        .expect(201);
+    let one = answer.header("location").expect("where it is").to_owned();
+    for path in ["/api/orders", &one, "/health/live", "/openapi.json"] {
+        let got = service.http.get(path).expect(200);
+        let head = service.http.send("HEAD", path, &[], None).expect(200);
+        assert_eq!(head.body, "", "{path}");
+        assert_eq!(head.header("content-type"), got.header("content-type"), "{path}");
+        assert_eq!(
+            head.header("content-length"),
+            got.header("content-length"),
+            "{path}"
+        );
+    }
+    service
+        .http
+        .send("HEAD", &format!("/api/orders/{}", Uuid::new_v4()), &[], None)
+        .expect(404);
+    for (path, allow) in [
+        ("/api/orders", "GET, HEAD, POST, OPTIONS"),
+        (&one, "GET, HEAD, OPTIONS"),
+        ("/health/ready", "GET, HEAD, OPTIONS"),
+    ] {
+        let options = service.http.send("OPTIONS", path, &[], None).expect(204);
+        assert_eq!(
+            (options.header("allow"), options.body.as_str()),
+            (Some(allow), "")
+        );
+        let refused = service.http.send("DELETE", path, &[], None).expect(405);
+        assert_eq!(refused.header("allow"), Some(allow));
+    }
+    let unknown = service.http.send("OPTIONS", "/nowhere", &[], None).expect(404);
+    assert_eq!(unknown.text("code"), "unknown-path");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! From start to stop, with a log and a database that come and go.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use orders::Orders;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::testing::{
     faults::Mode,
     http::Answer,
@@ -178,6 +178,169 @@ fn more_than_may_be_under_way_is_503_overloaded_until_the_log_confirms() {
     );
     service.setup.log.switch(Mode::Works);
     service.until("there is room again", || post(&service).status == 201);
+}
+
+#[test]
+fn a_caller_who_waits_takes_no_place_from_others() {
+    let mut setup = setup();
+    setup.settings.max_in_flight = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let awaited = order(&service, Uuid::new_v4(), 1);
+    let http = service.http.clone();
+    let waiter = thread::spawn(move || http.get(&format!("/api/orders/{awaited}?wait=20s")));
+    let id = Uuid::new_v4();
+    let body = json!({ "id": id, "customerId": Uuid::new_v4(), "amount": 1 });
+    // Until the one before it is in the log there is no place for another order.
+    service.until("there is a place for a command", || {
+        let answer = service.http.post("/api/orders", &body);
+        answer.status == 201
+    });
+    for _ in 0..3 {
+        let answer = service.http.post("/api/orders?wait=20ms", &body).expect(202);
+        assert_eq!(
+            (answer.text("id"), answer.text("status")),
+            (id.to_string(), "Created".into())
+        );
+    }
+    service.http.get("/api/orders").expect(200);
+    assert!(!waiter.is_finished());
+    service.publish_bare("OrderValidated", &valid(awaited));
+    assert_eq!(
+        waiter.join().expect("no panic").expect(200).text("status"),
+        "Shipped"
+    );
+}
+
+#[test]
+fn a_repeat_of_a_stored_order_is_answered_as_stored_however_full_the_service_is() {
+    for (max_in_flight, max_open_orders) in [(1, 1000), (1000, 1)] {
+        let mut setup = setup();
+        setup.settings.max_in_flight = max_in_flight;
+        setup.settings.max_open_orders = max_open_orders;
+        let service = Service::start_on(setup);
+        service.until_ready();
+        service.setup.log.switch(Mode::Silent);
+        let (id, customer) = (Uuid::new_v4(), Uuid::new_v4());
+        let body = |id: Uuid, amount: i32| json!({ "id": id, "customerId": customer, "amount": amount });
+        let post = |body: &Value| service.http.post("/api/orders", body);
+        let stored = post(&body(id, 1)).expect(201);
+        let again = post(&body(id, 1)).expect(201);
+        assert_eq!(
+            (again.json(), again.header("location")),
+            (stored.json(), stored.header("location"))
+        );
+        let waited = service
+            .http
+            .post("/api/orders?wait=20ms", &body(id, 1))
+            .expect(202);
+        assert_eq!(waited.json(), stored.json());
+        assert_eq!(post(&body(id, 2)).expect(409).text("code"), "id-taken");
+
+        let other = Uuid::new_v4();
+        let refused = post(&body(other, 1)).expect(503);
+        assert_eq!(
+            (refused.text("code"), refused.text("id")),
+            ("overloaded".into(), other.to_string())
+        );
+        assert!(refused.text("detail").contains("this request stored nothing"));
+        // Where nobody can look, nothing is said of what an earlier request stored.
+        service.setup.store.switch(Mode::Fails);
+        let unknown = post(&body(id, 1)).expect(503);
+        assert_eq!(
+            (unknown.text("code"), unknown.text("id")),
+            ("overloaded".into(), id.to_string())
+        );
+        assert!(!unknown.text("detail").contains("nothing"), "{unknown:?}");
+        service.setup.store.switch(Mode::Works);
+        service.setup.log.switch(Mode::Works);
+    }
+}
+
+#[test]
+fn whoever_waits_when_the_service_stops_is_answered() {
+    let service = Service::start();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let http = service.http.clone();
+            thread::spawn(move || {
+                let body = json!({ "customerId": Uuid::new_v4(), "amount": 1 });
+                http.post("/api/orders?wait=30s", &body)
+            })
+        })
+        .collect();
+    service.until("all are stored", || {
+        let listed = service.http.get("/api/orders").expect(200).json();
+        listed["items"].as_array().map(Vec::len) == Some(20)
+    });
+    let (in_time, _) = service.stop();
+    assert!(in_time);
+    for waiting in waiting {
+        let answer = waiting.join().expect("an answer").expect(202);
+        assert_eq!(answer.text("status"), "Created");
+        assert_eq!(
+            answer.header("location"),
+            Some(format!("/api/orders/{}", answer.text("id")).as_str())
+        );
+    }
+}
+
+#[test]
+fn while_load_balancers_notice_a_service_that_stops_serves_on_and_is_not_ready() {
+    let mut setup = setup();
+    setup.settings.drain_delay = Duration::from_secs(2);
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let http = service.http.clone();
+    let stopped = thread::spawn(move || service.stop().0);
+    let refused = loop {
+        let answer = http.get("/health/ready");
+        if answer.status == 503 {
+            break answer;
+        }
+    };
+    assert_eq!(reasons(&refused), [("service".into(), "it is stopping".into())]);
+    let body = json!({ "customerId": Uuid::new_v4(), "amount": 1 });
+    let answer = http.post("/api/orders", &body).expect(201);
+    assert_eq!(answer.header("connection"), Some("close"));
+    http.get("/health/live").expect(200);
+    assert!(stopped.join().expect("no panic"));
+}
+
+#[test]
+fn what_arrives_while_a_request_is_finished_is_told_that_the_service_stops() {
+    let service = Service::start();
+    let (http, setup) = (service.http.clone(), service.setup.clone());
+    setup.store.switch(Mode::Silent);
+    let id = Uuid::new_v4();
+    let body = json!({ "id": id, "customerId": Uuid::new_v4(), "amount": 1 });
+    let asked = {
+        let (http, body) = (http.clone(), body.clone());
+        thread::spawn(move || http.post("/api/orders", &body))
+    };
+    // A commit that waits for the database is seen nowhere but here.
+    service.until("it is under way", || setup.store.silenced() == 1);
+    let stopped = thread::spawn(move || service.stop().0);
+    let refused = loop {
+        let answer = http.get("/api/orders");
+        if answer.status != 200 {
+            break answer.expect(503);
+        }
+    };
+    assert_eq!(
+        (
+            refused.text("code"),
+            refused.header("retry-after"),
+            refused.header("connection")
+        ),
+        ("stopping".into(), Some("1"), Some("close"))
+    );
+    setup.store.switch(Mode::Works);
+    assert_eq!(
+        asked.join().expect("an answer").expect(201).text("id"),
+        id.to_string()
+    );
+    assert!(stopped.join().expect("no panic"));
 }
 
 #[test]

@@ -43,13 +43,13 @@ fn what_is_not_there_is_404_and_what_is_not_for_it_405() {
         is_problem(id, &answer, 400, "invalid-field", Some("id"));
     }
     for (method, path, allow) in [
-        ("DELETE", "/api/orders".to_owned(), "GET, POST"),
-        ("PUT", "/api/orders".to_owned(), "GET, POST"),
-        ("PATCH", format!("/api/orders/{id}"), "GET"),
-        ("GET", "/api/Orders/NewOrder".to_owned(), "POST"),
-        ("GET", format!("/api/orders/{id}/cancel"), "POST"),
-        ("POST", "/health/live".to_owned(), "GET"),
-        ("BREW", "/api/orders".to_owned(), "GET, POST"),
+        ("DELETE", "/api/orders".to_owned(), "GET, HEAD, POST, OPTIONS"),
+        ("PUT", "/api/orders".to_owned(), "GET, HEAD, POST, OPTIONS"),
+        ("PATCH", format!("/api/orders/{id}"), "GET, HEAD, OPTIONS"),
+        ("GET", "/api/Orders/NewOrder".to_owned(), "POST, OPTIONS"),
+        ("GET", format!("/api/orders/{id}/cancel"), "POST, OPTIONS"),
+        ("POST", "/health/live".to_owned(), "GET, HEAD, OPTIONS"),
+        ("BREW", "/api/orders".to_owned(), "GET, HEAD, POST, OPTIONS"),
     ] {
         let raw = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

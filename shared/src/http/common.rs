@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{Problem, resource};
+use super::{Heartbeat, Lifecycle, Problem, Refusals, resource};
 use crate::{actors::essential::Check, metrics::Metrics};
 
 /// Whom to ask whether the service is ready.
@@ -62,6 +62,12 @@ pub struct CommonEndpoints {
     pub metrics: Metrics,
     /// The description of the service's HTTP interface.
     pub openapi: &'static str,
+    /// Whether the thread of the actors moves.
+    pub heartbeat: Heartbeat,
+    /// Whether requests are taken.
+    pub lifecycle: Lifecycle,
+    /// Where refused requests are counted for the log.
+    pub refusals: Refusals,
 }
 
 impl CommonEndpoints {
@@ -71,6 +77,9 @@ impl CommonEndpoints {
             readiness,
             metrics,
             openapi,
+            heartbeat,
+            lifecycle,
+            refusals,
         } = self;
         let text = |content_type: &'static str, body: &'static str| {
             move || async move { HttpResponse::Ok().content_type(content_type).body(body) }
@@ -78,6 +87,17 @@ impl CommonEndpoints {
         let ready = move || {
             let readiness = readiness.clone();
             async move { show(readiness.check().await) }
+        };
+        let live = move || {
+            let answer = heartbeat.check();
+            async move {
+                match answer {
+                    Ok(()) => HttpResponse::Ok().json(json!({ "status": "up" })),
+                    Err(reason) => {
+                        HttpResponse::ServiceUnavailable().json(json!({ "status": "down", "reason": reason }))
+                    }
+                }
+            }
         };
         let counted = metrics.clone();
         let counters = move || {
@@ -90,7 +110,9 @@ impl CommonEndpoints {
         };
         config
             .app_data(web::Data::new(metrics))
-            .service(resource("/health/live", "GET").get(text("application/json", r#"{"status":"up"}"#)))
+            .app_data(web::Data::new(lifecycle))
+            .app_data(web::Data::new(refusals))
+            .service(resource("/health/live", "GET").get(live))
             .service(resource("/health/ready", "GET").get(ready))
             .service(resource("/metrics", "GET").get(counters))
             .service(resource("/openapi.json", "GET").get(text("application/json", openapi)))

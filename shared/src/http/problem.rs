@@ -25,7 +25,7 @@ pub struct Problem {
     /// The id of what the request was about, where the sender may not know it.
     pub id: Option<Uuid>,
     /// Methods that are allowed, with 405.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
 }
 
 impl Problem {
@@ -93,7 +93,7 @@ impl Problem {
     }
 
     /// 405: the resource is there, but not for this method.
-    pub fn method_not_allowed(method: &str, allow: &'static str) -> Problem {
+    pub fn method_not_allowed(method: &str, allow: String) -> Problem {
         let detail = format!("{method} is not for this path; use {allow}");
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
         Problem {
@@ -138,8 +138,27 @@ impl Problem {
 
     /// 503: too much is under way.
     pub fn overloaded() -> Problem {
-        let detail = "too much is under way; nothing was stored, try again later";
+        let detail = "too much is under way; this request stored nothing, try again later";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
+    /// 503: too much is under way even to find out whether an earlier request stored it.
+    pub fn not_looked_up() -> Problem {
+        let detail = "too much is under way to find out whether this id is stored already; ask for it by its id, or \
+                      repeat the request with the same id";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
+    /// 503: the service ends; another instance, or its next run, answers.
+    pub fn stopping() -> Problem {
+        let detail = "the service is stopping; this request was not looked at, send it again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail)
+    }
+
+    /// 503: a question had no answer in time.
+    pub fn too_slow() -> Problem {
+        let detail = "what was asked for could not be read in time; ask again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-slow", detail)
     }
 
     /// 503: it took too long, and may or may not have happened.
@@ -147,6 +166,16 @@ impl Problem {
         let detail =
             "the answer took too long: it may have been stored; repeat it with the same id to find out";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", detail)
+    }
+
+    /// Why a question has no answer: it changes nothing, so nothing is in doubt.
+    pub(super) fn of_question(error: RepositoryError) -> Problem {
+        match error {
+            RepositoryError::OutcomeUnknown(_) | RepositoryError::Stopping => Problem::too_slow(),
+            RepositoryError::Unavailable(_) | RepositoryError::Unfit(_) | RepositoryError::Panicked(_) => {
+                error.into()
+            }
+        }
     }
 
     /// Names what the request was about.
@@ -181,8 +210,8 @@ impl Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
-        if let Some(allow) = self.allow {
-            response.insert_header((header::ALLOW, allow));
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, allow.as_str()));
         }
         if self.status == StatusCode::REQUEST_TIMEOUT {
             response.force_close();

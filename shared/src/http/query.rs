@@ -20,6 +20,15 @@ const PAGE: usize = 50;
 /// No page is larger.
 const LARGEST_PAGE: usize = 500;
 
+/// How long an answer may be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// No longer.
+    pub patience: Duration,
+    /// What `Preference-Applied` says, where the header `Prefer` asked for it (RFC 7240).
+    pub applied: Option<String>,
+}
+
 /// The parameters of a query string, taken one by one; what is wrong is collected.
 pub struct Parameters {
     given: Vec<(String, String)>,
@@ -106,7 +115,7 @@ impl Parameters {
 
     /// How long the answer may be held: `?wait=2s` (also `500ms`, or seconds as a number) or the
     /// header `Prefer: wait=2`.
-    pub fn wait(&mut self, request: &HttpRequest) -> Option<Duration> {
+    pub fn wait(&mut self, request: &HttpRequest) -> Option<Wait> {
         let expected = format!(
             "a duration up to {}s, such as 2s or 500ms",
             LONGEST_WAIT.as_secs()
@@ -129,10 +138,21 @@ impl Parameters {
         let preferred = || {
             preferences.find_map(|preference| {
                 let preference = preference.trim().to_ascii_lowercase();
-                let wait = parse_duration(preference.strip_prefix("wait=")?)?;
-                Some(wait.min(LONGEST_WAIT))
+                let patience = parse_duration(preference.strip_prefix("wait=")?)?.min(LONGEST_WAIT);
+                let applied = match patience.subsec_millis() {
+                    0 => format!("wait={}", patience.as_secs()),
+                    _ => format!("wait={}ms", patience.as_millis()),
+                };
+                Some(Wait {
+                    patience,
+                    applied: Some(applied),
+                })
             })
         };
+        let asked = asked.map(|patience| Wait {
+            patience,
+            applied: None,
+        });
         asked.or_else(preferred)
     }
 

@@ -7,7 +7,7 @@ use actix_web::{
     body::MessageBody,
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
-        Method, Uri,
+        ConnectionType, Method, Uri,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -16,8 +16,12 @@ use actix_web::{
 use futures_util::future::{Ready, ready};
 use uuid::Uuid;
 
-use super::{Problem, body::close_if_unread};
-use crate::{envelope::Context, logging::Step, metrics::Metrics};
+use super::{Lifecycle, Problem, Refusals, body::close_if_unread};
+use crate::{
+    envelope::{Context, is_traceparent},
+    logging::Step,
+    metrics::Metrics,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -63,17 +67,6 @@ fn context(headers: &HeaderMap) -> Context {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zeros, as W3C Trace Context has it.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<_> = text.split('-').collect();
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
-    matches!(parts[..], [version, trace, span, flags]
-        if hex(version, 2) && version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
-}
-
 /// Wraps every request.
 pub async fn surround(
     mut request: ServiceRequest,
@@ -89,8 +82,17 @@ pub async fn surround(
         request.head_mut().method = Method::GET;
     }
     let metrics = request.app_data::<Data<Metrics>>().cloned();
+    let refusals = request.app_data::<Data<Refusals>>().cloned();
+    let lifecycle = request.app_data::<Data<Lifecycle>>().cloned();
 
-    let response = next.call(request).await?.map_into_boxed_body();
+    let about_itself = request.path().starts_with("/health/") || request.path() == "/metrics";
+    // Held until there is an answer: a service that stops waits for it.
+    let under_way = lifecycle.as_ref().map(|lifecycle| lifecycle.enter());
+    let response = if matches!(under_way, Some(None)) && !about_itself {
+        request.error_response(Problem::stopping())
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
     let problem = response
         .response()
         .error()
@@ -112,6 +114,11 @@ pub async fn surround(
         }
     }
 
+    if lifecycle.is_some_and(|lifecycle| lifecycle.is_leaving()) {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+
     let response = close_if_unread(response);
     let request = response.request();
     let route = request.match_pattern().unwrap_or_else(|| "none".into());
@@ -125,14 +132,22 @@ pub async fn surround(
             .unwrap_or(&"other");
         metrics.request(label, &route, status, took.as_secs_f64());
     }
+    let code = problem.as_ref().map(|problem| problem.code);
+    let told_together = match (refusals, code) {
+        (Some(refusals), Some(code)) if Refusals::takes(code) => {
+            refusals.count(code);
+            true
+        }
+        _ => false,
+    };
     let level = match status {
+        _ if told_together => log::Level::Debug,
         _ if route.starts_with("/health") || route == "/metrics" => log::Level::Debug,
         503 => log::Level::Warn,
         500.. => log::Level::Error,
         _ => log::Level::Info,
     };
     let millis = format!("{:.1}", took.as_secs_f64() * 1000.0);
-    let code = problem.as_ref().map(|problem| problem.code);
     Step::about("status", &status)
         .with("ms", &millis)
         .with("correlation_id", &known.0.correlation_id)

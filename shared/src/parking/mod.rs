@@ -80,7 +80,13 @@ impl LaneId {
     /// The lane of a subject. Of one partition: when partitions are added, keys move, and records of
     /// one subject stand in two partitions, perhaps in the hands of two instances.
     pub fn of(topic: &str, partition: Partition, subject: Uuid) -> LaneId {
-        let name = [topic.as_bytes(), &[0], &partition.to_be_bytes(), subject.as_bytes()].concat();
+        let name = [
+            topic.as_bytes(),
+            &[0],
+            &partition.to_be_bytes(),
+            subject.as_bytes(),
+        ]
+        .concat();
         LaneId(Uuid::new_v5(&NAMESPACE, &name))
     }
 

@@ -140,7 +140,11 @@ pub fn decide(
 }
 
 fn park(new: &NewParked, now: Timestamp) -> ParkedRecord {
-    let NewParked { record, lane, failure } = new;
+    let NewParked {
+        record,
+        lane,
+        failure,
+    } = new;
     let position = &record.position;
     let header = |header: &crate::event_log::Header| ParkedHeader {
         name: header.name.clone(),
@@ -400,6 +404,9 @@ mod tests {
         let failed = changed(Some(&begun), &Change::Fail(failure(Fate::Final)), 3);
         assert_eq!(failed.attempt_since, None);
         let crashed = decide(Some(&begun), &discard, Timestamp(60_001));
-        assert!(crashed.is_ok(), "an attempt does not outlive its process for long");
+        assert!(
+            crashed.is_ok(),
+            "an attempt does not outlive its process for long"
+        );
     }
 }

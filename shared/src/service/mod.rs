@@ -1,8 +1,7 @@
 //! A service from start to stop.
 //!
 //! Starting waits for nothing: HTTP answers at once, `ready` tells what is waited for, and the rest
-//! follows as Kafka and MongoDB come. Stopping drains from the outside in, with one deadline: HTTP,
-//! consumer, rounds of the repository with their events, publisher, log.
+//! follows as Kafka and MongoDB come. Stopping ([`Running::stop`]) drains from the outside in.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -11,14 +10,13 @@ use std::{
 };
 
 use actix::{Actor, Addr, Arbiter, Recipient};
-use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
-use futures_util::future::join_all;
+use actix_web::{App, HttpServer, middleware::from_fn, web};
 use tokio::sync::oneshot;
 
 use crate::{
     actors::{
         consumer::{KafkaConsumerActor, ParkingDesk, Routes},
-        essential::{Deaths, Drain, Essential, Essentials},
+        essential::{Drain, Essential, Essentials},
         publisher::{Publish, PublisherActor},
         repository::{RepositoryActor, RepositorySettings, Workspace},
     },
@@ -26,15 +24,20 @@ use crate::{
     document_store::{CollectionSettings, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
-    http::{self, Admission, CommonEndpoints, Readiness, parked::ParkedApi, surround, unknown_path},
+    http::{
+        self, Admission, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi, surround,
+        unknown_path,
+    },
     logging,
     metrics::Metrics,
     settings::{Defaults, ServiceSettings},
 };
 
 mod begin;
+mod running;
 
 use begin::BeginWhenReady;
+pub use running::Running;
 
 /// Larger than any record of ours; a record of somebody else's still fits with the headers of a
 /// dead letter.
@@ -266,21 +269,6 @@ fn topics(settings: &ServiceSettings) -> Vec<TopicSettings> {
     ]
 }
 
-/// A service that runs.
-pub struct Running {
-    /// Where it answers HTTP.
-    pub http_addr: SocketAddr,
-    /// Where it answers operators.
-    pub admin_addr: SocketAddr,
-    name: &'static str,
-    deaths: Deaths,
-    servers: [ServerHandle; 2],
-    arbiter: Arbiter,
-    log: Arc<dyn EventLog>,
-    drain: Option<oneshot::Sender<oneshot::Sender<()>>>,
-    shutdown_timeout: Duration,
-}
-
 /// Starts a service: its actors on a thread of their own, HTTP on others. Needs an actix system.
 pub async fn start<S: Service>(
     settings: &ServiceSettings,
@@ -319,12 +307,19 @@ pub async fn start<S: Service>(
     let (endpoints, readiness, metrics, parked) = when_started.await.map_err(|_| StartError::Actors)?;
 
     let admission = Admission::new(settings.max_in_flight, settings.request_timeout);
+    let lifecycle = admission.lifecycle().clone();
+    let heartbeat = Heartbeat::of(arbiter.handle());
+    let refusals = Refusals::default();
+    let stopping = (readiness.clone(), lifecycle.clone());
     let server = HttpServer::new(move || {
         logging::this_thread_serves(S::NAME);
         let common = CommonEndpoints {
             readiness: readiness.clone(),
             metrics: metrics.clone(),
             openapi: S::OPENAPI,
+            heartbeat: heartbeat.clone(),
+            lifecycle: lifecycle.clone(),
+            refusals: refusals.clone(),
         };
         let (endpoints, admission) = (endpoints.clone(), admission.clone());
         App::new()
@@ -336,8 +331,8 @@ pub async fn start<S: Service>(
     .workers(settings.http_workers)
     .client_request_timeout(HEADERS_WITHIN)
     .keep_alive(KEEP_ALIVE)
-    // Callers who wait for an order must not take the time of what has to be finished.
-    .shutdown_timeout((settings.shutdown_timeout / 2).as_secs().max(1))
+    // Requests must not take the time of what has to be finished.
+    .shutdown_timeout((settings.shutdown_timeout / 4).as_secs().max(1))
     .disable_signals()
     .listen(listener)
     .map_err(|reason| StartError::address(http_addr, reason))?
@@ -360,49 +355,19 @@ pub async fn start<S: Service>(
     let (handle, admin_handle) = (server.handle(), admin.handle());
     actix::spawn(server);
     actix::spawn(admin);
+    let (readiness, lifecycle) = stopping;
     Ok(Running {
         http_addr,
         admin_addr,
         name: S::NAME,
         deaths,
+        readiness,
+        lifecycle,
         servers: [handle, admin_handle],
         arbiter,
         log,
         drain: Some(drain),
+        drain_delay: settings.drain_delay,
         shutdown_timeout: settings.shutdown_timeout,
     })
-}
-
-impl Running {
-    /// Waits until an actor dies that the service cannot do without; its name.
-    pub async fn death(&mut self) -> &'static str {
-        match self.deaths.recv().await {
-            Some(actor) => actor,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Stops, finishing what is under way. `false`: not all of it was finished in time; what is left
-    /// is durable and goes on at the next start.
-    pub async fn stop(mut self) -> bool {
-        log::info!(target: "Service", service = self.name; "stopping: finishing what is under way");
-        let deadline = self.shutdown_timeout;
-        let drained = tokio::time::timeout(deadline, async {
-            join_all(self.servers.iter().map(|server| server.stop(true))).await;
-            let (told, when_drained) = oneshot::channel();
-            if let Some(drain) = self.drain.take() {
-                let _ = drain.send(told);
-            }
-            let _ = when_drained.await;
-            self.log.close(deadline).await;
-        });
-        let in_time = drained.await.is_ok();
-        if in_time {
-            log::info!(target: "Service", service = self.name; "stopped");
-        } else {
-            log::warn!(target: "Service", service = self.name; "stopped before all was finished: it goes on at the next start");
-        }
-        self.arbiter.stop();
-        in_time
-    }
 }

@@ -23,6 +23,8 @@ pub enum Mode {
     Fails,
     /// Calls that change something are begun only once it works again, or fail once it fails.
     Silent,
+    /// Commits happen, but their answer is lost: the outcome is unknown. All else works.
+    Doubtful,
 }
 
 /// A port with a switch. What is delivered to consumers and tails comes through in any mode.
@@ -45,6 +47,11 @@ impl<P: ?Sized> Switched<P> {
         self.mode.send_replace(mode);
     }
 
+    /// Calls that wait for the switch, as it is [`Mode::Silent`].
+    pub fn silenced(&self) -> usize {
+        self.mode.receiver_count()
+    }
+
     /// What is behind the switch, which always works: what others see and do.
     pub fn behind(&self) -> &P {
         &self.port
@@ -59,7 +66,7 @@ impl<P: ?Sized> Switched<P> {
         let mut mode = self.mode.subscribe();
         async move {
             let mode = mode.wait_for(|mode| *mode != Mode::Silent).await;
-            mode.is_ok_and(|mode| *mode == Mode::Works)
+            mode.is_ok_and(|mode| *mode != Mode::Fails)
         }
     }
 }
@@ -84,7 +91,7 @@ impl EventLog for Switched<dyn EventLog> {
     fn publish(&self, record: Record) -> Delivery {
         let mode = *self.mode.borrow();
         match mode {
-            Mode::Works => self.port.publish(record),
+            Mode::Works | Mode::Doubtful => self.port.publish(record),
             Mode::Fails => Box::pin(async { Err(no_log()) }),
             Mode::Silent => {
                 let (port, spoken) = (self.port.clone(), self.spoken());
@@ -160,7 +167,11 @@ impl DocumentStore for Switched<dyn DocumentStore> {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         Box::pin(async move {
             if self.spoken().await {
-                self.port.commit(commit).await
+                let outcomes = self.port.commit(commit).await;
+                if *self.mode.borrow() == Mode::Doubtful {
+                    return Err(StoreError::OutcomeUnknown("the answer is lost".into()));
+                }
+                outcomes
             } else {
                 Err(no_store())
             }

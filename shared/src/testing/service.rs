@@ -57,6 +57,7 @@ impl Setup {
             reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
             write_profile: Default::default(),
+            drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         };
         Setup {

@@ -6,7 +6,9 @@ use actix::{MailboxError, Recipient};
 
 use super::failure::{Patience, retry_pause};
 use crate::{
-    actors::repository::{ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError},
+    actors::repository::{
+        ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError,
+    },
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
     event_log::ConsumedRecord,
@@ -120,11 +122,7 @@ impl ParkingDesk {
     }
 
     /// Changes a job, however long that takes; the job, if it was changed.
-    pub(super) async fn change_job(
-        &self,
-        id: JobId,
-        change: JobChange,
-    ) -> Result<Option<ReplayJob>, Ending> {
+    pub(super) async fn change_job(&self, id: JobId, change: JobChange) -> Result<Option<ReplayJob>, Ending> {
         for failures in 1.. {
             let message = ChangeJob {
                 id,

@@ -32,11 +32,7 @@ pub struct Patience<'a> {
 /// Every cause is named, so a new one does not compile until its fate is chosen. `attempts` were made,
 /// this one included. What comes too early is tried until it has waited for `patience` between them:
 /// the pauses are counted, since a clock may jump.
-pub fn classify(
-    error: HandlerError,
-    attempts: u32,
-    desk: &Patience<'_>,
-) -> Diagnosis {
+pub fn classify(error: HandlerError, attempts: u32, desk: &Patience<'_>) -> Diagnosis {
     let Patience {
         group,
         patience,

@@ -77,7 +77,11 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
         };
         after = Some(last.id);
         // Another instance has taken the job over, or it is done.
-        if desk.change_job(job.id, JobChange::Advance(last.id)).await?.is_none() {
+        if desk
+            .change_job(job.id, JobChange::Advance(last.id))
+            .await?
+            .is_none()
+        {
             return Ok(());
         }
         if page.len() < PAGE {

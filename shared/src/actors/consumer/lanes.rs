@@ -276,7 +276,10 @@ impl<R: InOrder> Lanes<R> {
 
     /// A record that was handed over has failed: it and later ones of its lane are parked.
     pub fn failed(&mut self, record: R, failure: Failure, accepted: bool) {
-        let (key, keys) = (record.key(), self.keys_behind(record.lane(), &record.assignment()));
+        let (key, keys) = (
+            record.key(),
+            self.keys_behind(record.lane(), &record.assignment()),
+        );
         self.park_first(record, failure);
         self.give_turns(key, accepted, keys);
     }

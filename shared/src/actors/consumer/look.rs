@@ -227,7 +227,9 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Fou
                 ParkedState::Retrying => {
                     let next = record.next_try_at.unwrap_or(now);
                     // No pause is that long: the clock was another, or was set back.
-                    Some(next).filter(|next| next.since(now) <= LONGEST_PAUSE * 2).or(Some(now))
+                    Some(next)
+                        .filter(|next| next.since(now) <= LONGEST_PAUSE * 2)
+                        .or(Some(now))
                 }
                 ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => None,
             };

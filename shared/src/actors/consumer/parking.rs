@@ -185,10 +185,18 @@ pub(super) fn tell(record: &ParkedRecord, traces: &Traces, why: Option<&Why>) {
             format_args!("parked until an operator decides: {error}"),
         ),
         (ParkedState::Retrying, _) if record.attempts > 1 => {
-            step.log(log::Level::Warn, ACTOR, format_args!("failed again, will be tried again: {error}"));
+            step.log(
+                log::Level::Warn,
+                ACTOR,
+                format_args!("failed again, will be tried again: {error}"),
+            );
         }
         (ParkedState::Retrying, _) => {
-            step.log(log::Level::Info, ACTOR, format_args!("not handled yet, will be tried again: {error}"));
+            step.log(
+                log::Level::Info,
+                ACTOR,
+                format_args!("not handled yet, will be tried again: {error}"),
+            );
         }
         (state, _) => step.log(
             log::Level::Info,

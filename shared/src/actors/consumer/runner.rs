@@ -95,7 +95,10 @@ impl Runner {
     async fn work_off(&self, id: ParkedId) -> Result<Next, Ending> {
         // What an operator was promised before this is durable is in the record that comes back.
         let begun = self.desk.change(id, Change::Begin).await?;
-        let Some(record) = begun.map(|begun| begun.record).filter(|record| record.state.is_open()) else {
+        let Some(record) = begun
+            .map(|begun| begun.record)
+            .filter(|record| record.state.is_open())
+        else {
             return Ok(Next::Further);
         };
         let change = match due(&record, self.desk.environment.now()) {

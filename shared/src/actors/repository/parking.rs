@@ -185,7 +185,15 @@ pub struct OpenRecord {
 }
 
 /// The fields of [`OpenRecord`].
-const FIELDS: &[&str] = &["_id", "lane", "state", "topic", "partition", "nextTryAt", "reason"];
+const FIELDS: &[&str] = &[
+    "_id",
+    "lane",
+    "state",
+    "topic",
+    "partition",
+    "nextTryAt",
+    "reason",
+];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
     type Result = ResponseFuture<Result<Vec<OpenRecord>, RepositoryError>>;

@@ -70,6 +70,11 @@ impl<D: Document> Find<D> {
             _type: std::marker::PhantomData,
         }
     }
+
+    /// Which documents.
+    pub fn ids(&self) -> &[uuid::Uuid] {
+        &self.ids
+    }
 }
 
 /// Reads a page of documents.

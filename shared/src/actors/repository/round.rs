@@ -23,12 +23,8 @@ use tokio::{
 };
 
 use super::{
-    RepositoryError, Workspace,
-    command::Task,
-    memory::Memory,
-    outbox_ledger::OutboxLedger,
-    profile::WriteProfile,
-    workspace::Change,
+    RepositoryError, Workspace, command::Task, memory::Memory, outbox_ledger::OutboxLedger,
+    profile::WriteProfile, workspace::Change,
 };
 use crate::{
     actors::publisher::Publish,
@@ -81,6 +77,8 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
     let mut conflicts = 0;
+    // Once a commit may have happened, no later failure makes that certain either way.
+    let mut in_doubt = false;
     let mut grounds = if tools.profile.remembers() && tools.memory.borrow().is_sound() {
         Grounds::Remembered
     } else {
@@ -94,7 +92,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
             Ok(Attempted::Written) => {
                 conflicts += 1;
                 if conflicts >= MAX_CONFLICTS {
-                    let error = || RepositoryError::Unavailable("its documents keep changing".into());
+                    let error = || failure("its documents keep changing".into(), in_doubt);
                     give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
                 }
             }
@@ -104,11 +102,15 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
                 }
                 tools.memory.borrow_mut().forget_all();
                 failures += 1;
+                in_doubt |= matches!(error, StoreError::OutcomeUnknown(_));
                 let now = Instant::now();
                 give_up(
                     &mut tasks,
                     |task| task.is_expired(now),
-                    || RepositoryError::from(error.clone()),
+                    || match RepositoryError::from(error.clone()) {
+                        RepositoryError::Unavailable(reason) => failure(reason, in_doubt),
+                        other => other,
+                    },
                 );
             }
         }
@@ -120,6 +122,15 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
         }
     }
     aftermath
+}
+
+/// Why a command is given up: nothing was changed, or nobody knows.
+fn failure(reason: String, in_doubt: bool) -> RepositoryError {
+    if in_doubt {
+        RepositoryError::OutcomeUnknown(reason)
+    } else {
+        RepositoryError::Unavailable(reason)
+    }
 }
 
 fn give_up<W>(

@@ -139,7 +139,12 @@ pub(super) async fn list(
         return Ok(Vec::new());
     };
     if !fields.is_empty() {
-        options.projection = Some(fields.iter().map(|field| ((*field).to_owned(), Bson::from(1))).collect());
+        options.projection = Some(
+            fields
+                .iter()
+                .map(|field| ((*field).to_owned(), Bson::from(1)))
+                .collect(),
+        );
     }
     fetch(
         store,

@@ -25,8 +25,8 @@ use crate::{
     environment::Environment,
     json::Text,
     parking::{
-        Change, JobChange, JobId, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, Request,
-        decide,
+        Change, JobChange, JobId, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
+        Request, decide,
     },
 };
 
@@ -106,7 +106,10 @@ async fn list(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
     let states = state.map_or(ParkedState::OPEN.to_vec(), |state| vec![state]);
     let found = match &key {
         Some(key) => api.of_key(key, &states, page.after, page.limit, wanted).await?,
-        None => api.scan(of_states(&states), page.after, page.limit, wanted).await?,
+        None => {
+            api.scan(of_states(&states), page.after, page.limit, wanted)
+                .await?
+        }
     };
     Ok(HttpResponse::Ok().json(list_page(&found.records, found.cursor)))
 }
@@ -170,12 +173,14 @@ async fn replay_all(
     match (key, reason) {
         (Some(key), None) => {
             let found = api.of_key(&key, &failed, None, LOOK_AT, |_| true).await?;
-            api.act_on(found.records, &context, &Request::Replay, dry_run).await
+            api.act_on(found.records, &context, &Request::Replay, dry_run)
+                .await
         }
         (None, Some(reason)) if dry_run => {
             let wanted = |record: &ParkedRecord| record.reason.as_deref() == Some(&*reason);
             let found = api.scan(of_states(&failed), None, LOOK_AT, wanted).await?;
-            api.act_on(found.records, &context, &Request::Replay, dry_run).await
+            api.act_on(found.records, &context, &Request::Replay, dry_run)
+                .await
         }
         (None, Some(reason)) => api.make_job(reason, context).await,
         _ => Err(Problem::choose("key, reason")),
@@ -373,7 +378,9 @@ impl ParkedApi {
                     change,
                     deadline: Some(Instant::now() + PATIENCE),
                 };
-                ask(&self.change, message, PATIENCE).await?.map(|changed| changed.record)
+                ask(&self.change, message, PATIENCE)
+                    .await?
+                    .map(|changed| changed.record)
             };
             match changed {
                 Ok(record) => {

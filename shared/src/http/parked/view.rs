@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// A record whose envelope cannot be read is for nobody in particular.
-const EVERYWHERE: &str = "every service that reads this topic has parked this record and needs to be asked by itself";
+const EVERYWHERE: &str =
+    "every service that reads this topic has parked this record and needs to be asked by itself";
 
 /// A line of a list.
 #[derive(Serialize)]
