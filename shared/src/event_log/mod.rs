@@ -15,9 +15,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub mod embedded;
+mod header;
 pub mod kafka;
 mod lag;
 
+pub use header::{Header, HeaderName};
 pub use lag::Lag;
 use lag::UnderWay;
 
@@ -50,15 +52,6 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// Metadata beside the payload.
     pub headers: Vec<Header>,
-}
-
-/// One header of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Its name.
-    pub name: String,
-    /// Its value; Kafka allows none.
-    pub value: Option<Vec<u8>>,
 }
 
 /// Where a record stands. Writes itself as `topic/partition/offset`.

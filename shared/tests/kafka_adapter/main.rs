@@ -17,6 +17,7 @@ use shared::event_log::{
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
+mod bytes;
 mod commits;
 mod mock;
 mod real;

@@ -37,6 +37,7 @@ mod consumer;
 mod lag;
 mod link;
 mod member;
+mod native;
 mod producer;
 mod record;
 mod tail;

@@ -23,12 +23,14 @@ use rdkafka::{
     ClientConfig, ClientContext, Message as _,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 use tokio::sync::oneshot;
 
-use super::link::{Link, code, route};
+use super::{
+    link::{Link, code, route},
+    native,
+};
 use crate::event_log::{Delivery, LogError, Position, Record};
 
 /// How long the polling thread sleeps at most; how late it notices that it should end.
@@ -100,13 +102,7 @@ impl Publisher {
         request.key = record.key.as_deref();
         request.payload = record.value.as_deref();
         if !record.headers.is_empty() {
-            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            request.headers = Some(record.headers.iter().fold(headers, |headers, header| {
-                headers.insert(Header {
-                    key: &header.name,
-                    value: header.value.as_deref(),
-                })
-            }));
+            request.headers = Some(native::owned(&record.headers));
         }
         for attempt in 1.. {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
