@@ -18,10 +18,11 @@ pub mod embedded;
 mod header;
 pub mod kafka;
 mod lag;
+mod progress;
 
 pub use header::{Header, HeaderName};
-pub use lag::Lag;
 use lag::UnderWay;
+pub use lag::{Lag, Losses};
 
 /// Number of a partition within its topic, from 0.
 pub type Partition = i32;
@@ -141,11 +142,16 @@ pub trait Consumer: Send + Sync + 'static {
     fn pause(&self);
     /// Delivers again.
     fn resume(&self);
-    /// Whether the group can be reached and this member is in it.
+    /// Whether the group can be reached, this member is in it, and whatever it has to read is read
+    /// and worked off. A no comes within 10 s, with the reason. A member without partitions is well.
     fn check(&self) -> Result<(), LogError>;
     /// How far the group is behind in the partitions of this member, as far as it is known.
     fn lag(&self) -> Vec<Lag> {
         Vec::new()
+    }
+    /// How often the log had lost something since the subscription began.
+    fn losses(&self) -> Losses {
+        Losses::default()
     }
     /// Makes durable what was stored and leaves the group; at most about `deadline`.
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()>;

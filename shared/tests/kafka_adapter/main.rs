@@ -20,6 +20,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 mod bytes;
 mod commits;
 mod mock;
+mod progress;
 mod real;
 mod rebalance;
 mod topics;

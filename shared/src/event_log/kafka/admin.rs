@@ -16,14 +16,14 @@ use rdkafka::{
     client::Client,
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::Producer as _,
+    producer::{BaseProducer, Producer as _},
 };
 use tokio::sync::oneshot;
 
 use super::{
     link::{Link, Linked, code, lock},
     on_own_thread,
-    producer::Publisher,
+    producer::{Deliveries, Publisher},
 };
 use crate::event_log::{LogError, Partition, TopicSettings};
 
@@ -269,6 +269,11 @@ impl Probe {
         }
     }
 
+    /// A client to ask the brokers with; `None` once the log is gone.
+    pub(super) fn producer(&self) -> Option<Arc<BaseProducer<Deliveries>>> {
+        self.publisher.upgrade()?.producer()
+    }
+
     fn start(self: &Arc<Self>, asked: &mut Asked) {
         if asked.under_way {
             return;
@@ -289,11 +294,7 @@ impl Probe {
     }
 
     fn answer(&self, topic: Option<&str>) -> Answer {
-        let Some(producer) = self
-            .publisher
-            .upgrade()
-            .and_then(|publisher| publisher.producer())
-        else {
+        let Some(producer) = self.producer() else {
             return Err(LogError::Unavailable("the log is gone".into()));
         };
         let Some(topic) = topic else {

@@ -34,13 +34,17 @@ use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail
 
 mod admin;
 mod consumer;
+mod context;
+mod health;
 mod lag;
 mod link;
 mod member;
 mod native;
 mod producer;
 mod record;
+mod setbacks;
 mod tail;
+mod watch;
 
 pub use record::consumed;
 
@@ -184,8 +188,8 @@ impl KafkaSettings {
             // Records end the wait at once, but a new or resumed partition is asked for only with the
             // next request: this is how long such a partition may stand still.
             .set("fetch.wait.max.ms", "100")
-            // What the lag is told from.
-            .set("statistics.interval.ms", "2000");
+            // What the lag and readiness are told from.
+            .set("statistics.interval.ms", "1000");
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")

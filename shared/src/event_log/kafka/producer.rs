@@ -11,6 +11,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -171,7 +172,11 @@ impl Publisher {
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Acquire) {
-                    polled.poll(POLL);
+                    // A panic costs the answer of one record, which its publisher takes for unconfirmed;
+                    // without this thread no record would ever be answered again.
+                    if catch_unwind(AssertUnwindSafe(|| polled.poll(POLL))).is_err() {
+                        log::error!(target: "kafka", "a delivery could not be told: the polling thread panicked");
+                    }
                 }
                 // As a rule the last owner, so this throws away what waits and answers each promise.
             })
