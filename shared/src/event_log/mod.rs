@@ -36,7 +36,8 @@ pub struct TopicSettings {
     pub name: String,
     /// Partitions to create it with. A topic that exists keeps its own number.
     pub partitions: Partition,
-    /// Copies of each partition to create it with; an adapter without servers ignores it.
+    /// Copies of each partition to create it with, 0 for as many as fit the number of brokers; an
+    /// adapter without servers ignores it.
     pub replication: i32,
     /// The largest record it has to take, in bytes.
     pub max_record_bytes: usize,

@@ -19,6 +19,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 mod bytes;
 mod commits;
+mod dangers;
 mod mock;
 mod progress;
 mod real;

@@ -19,7 +19,7 @@ use super::{
     record, settings, text, within,
 };
 
-fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+pub fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).create().unwrap()
 }

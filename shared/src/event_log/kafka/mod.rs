@@ -8,6 +8,10 @@
 //!   librdkafka answers only by blocking runs on a thread of its own.
 //! - While the brokers are away, everything waits and goes on by itself; [`EventLog::check`] and
 //!   [`Consumer::check`](super::Consumer::check) say what librdkafka last complained about.
+//! - A key has one partition, whoever writes it: records are placed by `murmur2_random`, the rule of
+//!   Java's clients. Clients made of librdkafka use another one by default (`consistent_random`, which
+//!   is CRC32) and have to be given `partitioner=murmur2_random`, or a key stands in two partitions and
+//!   its order is gone.
 //!
 //! Hazards a reader should know: `producer` (fatal errors), `member` (rebalances),
 //! `consumer` (closing).
@@ -40,12 +44,15 @@ mod lag;
 mod link;
 mod member;
 mod native;
+mod options;
 mod producer;
 mod record;
 mod setbacks;
 mod tail;
+mod topics;
 mod watch;
 
+pub use options::{read as read_options, refusal};
 pub use record::consumed;
 
 /// How long a broker may take to answer. Ours answer in milliseconds; one that was frozen for longer
