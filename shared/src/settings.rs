@@ -8,6 +8,7 @@ use clap::Args;
 use crate::{
     actors::repository::WriteProfile,
     contracts,
+    document_store::mongo::fitting_uri,
     event_log::kafka::{self, GroupProtocol},
     http::parse_duration,
     logging::LogFormat,
@@ -334,10 +335,7 @@ impl Arguments {
             &self.mongodb_uri,
             "a MongoDB replica set, for example mongodb://127.0.0.1:27017/?replicaSet=rs0",
         )
-        .and_then(|uri| match uri.split_once("://") {
-            Some(("mongodb", _)) => Ok(uri),
-            _ => Err("has to begin with mongodb://".into()),
-        });
+        .and_then(|uri| fitting_uri(&uri).map(|_| uri));
         let mongodb_uri = check.read("MONGODB_URI", mongodb_uri);
         let protocol = match self.kafka_group_protocol.to_ascii_lowercase().as_str() {
             "classic" => Ok(GroupProtocol::Classic),
