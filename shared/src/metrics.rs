@@ -258,7 +258,7 @@ impl Lags {
         );
         let seconds = Opts::new(
             "consumer_lag_seconds",
-            "Age of the oldest record that was delivered and is not done; 0 where there is none",
+            "Age of the oldest record that is not done; 0 where there is none",
         );
         let valid = "a metric whose name is fixed is valid";
         Lags {

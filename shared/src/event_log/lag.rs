@@ -14,7 +14,8 @@ pub struct Lag {
     /// Records that can be read and are not done. Counted in offsets: markers of transactions among them
     /// are counted too, but never those at the end.
     pub records: u64,
-    /// The age of the oldest record that was delivered and is not done; `None` where there is none.
+    /// The age of the oldest record that is not done, as the log has its time; `None` where there is none
+    /// or, for a moment, where it was not delivered and nobody has asked for its time yet.
     pub oldest: Option<Duration>,
 }
 

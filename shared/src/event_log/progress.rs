@@ -41,6 +41,14 @@ impl Progress {
     }
 }
 
+/// What a consumer says that takes no more and does nothing of what it has.
+pub(super) fn handlers_stand_still(still: Duration) -> String {
+    format!(
+        "handlers make no progress: reading is paused and nothing was done for {} s",
+        still.as_secs()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

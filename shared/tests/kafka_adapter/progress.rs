@@ -114,6 +114,42 @@ async fn handlers_that_make_no_progress_are_seen_within_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_age_of_what_is_not_read_is_that_of_its_record() {
+    let Some(kafka) = real() else { return };
+    let log = KafkaLog::new(kafka).unwrap();
+    let topic = real_topic(&log, 1).await;
+    publish(&log, &topic, 0..5).await;
+    let mut member = Member::join(&log, &topic, &topic);
+    member.until("reading", |member| member.records.len() == 5).await;
+    lag(&member, 0).await;
+    member.consumer.pause();
+    while member.step(Duration::from_millis(300)).await {}
+    // A pause in the stream, which an interpolation between the log's ends would count in.
+    let first = Instant::now();
+    publish(&log, &topic, 5..6).await;
+    member.step(Duration::from_millis(1500)).await;
+    publish(&log, &topic, 6..8).await;
+    lag(&member, 3).await;
+    let age = eventually(PATIENCE, "an age", async || member.consumer.lag()[0].oldest).await;
+    let truth = first.elapsed();
+    eprintln!("{age:?}, in truth {truth:?}");
+    assert!(
+        age <= truth + Duration::from_millis(5),
+        "{age:?}, in truth {truth:?}"
+    );
+    assert!(
+        age + Duration::from_millis(500) > truth,
+        "{age:?}, in truth {truth:?}"
+    );
+    member.consumer.resume();
+    member
+        .until("reading on", |member| member.records.len() == 8)
+        .await;
+    lag(&member, 0).await;
+    assert_eq!(member.consumer.lag()[0].oldest, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_without_partitions_is_well_under_both_group_protocols() {
     for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
         let Some(kafka) = real() else { return };

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use super::{
     admin::Probe,
+    age::Ages,
     context::MemberContext,
     link::{Link, lock},
     member::Member,
@@ -54,6 +55,7 @@ const ABANDON: u8 = 2;
 /// Joins a group and starts to poll.
 pub(super) fn subscribe(
     config: &ClientConfig,
+    ages: Ages,
     subscription: Subscription,
     link: Arc<Link>,
     probe: Arc<Probe>,
@@ -72,7 +74,7 @@ pub(super) fn subscribe(
         .name("kafka-consumer".into())
         .spawn(move || run(consumer, &thread_member, &thread_orders))
         .map_err(|error| LogError::Unavailable(format!("no thread for the Kafka consumer: {error}")))?;
-    watch::start(&member, &orders, &probe);
+    watch::start(&member, &orders, &probe, ages);
     Ok(Subscribed {
         signals,
         consumer: Arc::new(KafkaConsumer {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rdkafka::Statistics;
@@ -11,7 +11,10 @@ use super::{
     link::lock,
     member::{Holding, Member},
 };
-use crate::event_log::{LogError, Offset, Partition, progress::Progress};
+use crate::event_log::{
+    LogError, Offset, Partition,
+    progress::{Progress, handlers_stand_still},
+};
 
 /// What librdkafka said about reading explains a standstill for so long.
 const RECENT: Duration = Duration::from_secs(120);
@@ -88,6 +91,20 @@ impl Member {
         }
     }
 
+    /// The next record of a partition, where it is not read and nobody knows yet how old it is.
+    pub(super) fn of_unknown_age(&self, topic: &str, partition: Partition) -> Option<Offset> {
+        let held = lock(&self.held);
+        held.get(topic)?.get(&partition)?.standing.of_unknown_age()
+    }
+
+    /// When that record was written.
+    pub(super) fn written(&self, topic: &str, partition: Partition, offset: Offset, when: SystemTime) {
+        let mut held = lock(&self.held);
+        if let Some(holding) = held.get_mut(topic).and_then(|topic| topic.get_mut(&partition)) {
+            holding.standing.written(offset, when);
+        }
+    }
+
     /// librdkafka could not read something; it goes on trying by itself.
     pub(super) fn trouble(&self, reason: String) {
         lock(&self.status).trouble = Some((self.now(), reason));
@@ -138,10 +155,7 @@ impl Member {
         let trouble = status.trouble.clone();
         drop(status);
         if let Some(still) = lock(&self.handling).stuck(now) {
-            return Err(LogError::Unavailable(format!(
-                "handlers make no progress: reading is paused and nothing was done for {} s",
-                still.as_secs()
-            )));
+            return Err(LogError::Unavailable(handlers_stand_still(still)));
         }
         self.check_reading(now, trouble)
     }

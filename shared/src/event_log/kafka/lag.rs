@@ -42,6 +42,8 @@ pub(super) struct Standing {
     jump: Option<(Offset, Offset, Duration)>,
     /// A first record in front of what was committed, until it is known why.
     before_committed: Option<Offset>,
+    /// A record that is not read, with when it was written.
+    first_unread: Option<(Offset, SystemTime)>,
     /// Whether what is unread is delivered.
     pub(super) reading: Progress,
     last_delivery: Duration,
@@ -182,6 +184,18 @@ impl Standing {
         (position < end).then_some((position, end))
     }
 
+    /// The first unread record, if nothing is under way before it and its age is not known.
+    pub(super) fn of_unknown_age(&self) -> Option<Offset> {
+        let (offset, _) = self.unread().filter(|_| !self.is_busy())?;
+        let known = self.first_unread.is_some_and(|(known, _)| known == offset);
+        (!known).then_some(offset)
+    }
+
+    /// When that record was written.
+    pub(super) fn written(&mut self, offset: Offset, when: SystemTime) {
+        self.first_unread = Some((offset, when));
+    }
+
     /// Records are under way.
     pub(super) fn is_busy(&self) -> bool {
         self.under_way.oldest().is_some()
@@ -195,7 +209,9 @@ impl Standing {
     /// How far behind, once that is known.
     pub(super) fn lag(&self, topic: &Arc<str>, partition: Partition) -> Option<Lag> {
         let end = self.end()?;
-        let oldest = self.under_way.first();
+        let unread = self.unread().map(|(offset, _)| offset);
+        let unread = self.first_unread.filter(|(offset, _)| Some(*offset) == unread);
+        let oldest = self.under_way.first().or(unread);
         let done = oldest
             .map(|(offset, _)| offset)
             .or(self.position())

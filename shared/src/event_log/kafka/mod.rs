@@ -33,10 +33,11 @@ use futures_util::future::BoxFuture;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use tokio::sync::oneshot;
 
-use self::{admin::Probe, link::Link, producer::Publisher};
+use self::{admin::Probe, age::Ages, link::Link, producer::Publisher};
 use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail, TailFrom, TopicSettings};
 
 mod admin;
+mod age;
 mod consumer;
 mod context;
 mod health;
@@ -273,6 +274,7 @@ impl EventLog for KafkaLog {
         let config = self.settings.for_consumer(&subscription.group);
         consumer::subscribe(
             &config,
+            Ages::new(self.settings.for_tail(), Arc::clone(&self.link)),
             subscription,
             Arc::clone(&self.link),
             Arc::clone(&self.probe),

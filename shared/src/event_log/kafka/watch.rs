@@ -1,4 +1,4 @@
-//! Asks where quiet partitions begin and end.
+//! Asks where quiet partitions begin and end, and how old is what nobody reads of them.
 //!
 //! librdkafka learns that only with the records that it fetches. A partition that is paused, or that
 //! cannot be fetched, would seem to have nothing to read for ever; and that is just the case which
@@ -10,7 +10,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use rdkafka::producer::Producer as _;
 
-use super::{admin::Probe, consumer::Orders, member::Member};
+use super::{admin::Probe, age::Ages, consumer::Orders, member::Member};
 
 /// Between two rounds; what a group with idle partitions costs the brokers: two requests a partition.
 const EVERY: Duration = Duration::from_secs(2);
@@ -18,11 +18,11 @@ const EVERY: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Starts to ask, until the subscription or the log is gone.
-pub(super) fn start(member: &Arc<Member>, orders: &Arc<Orders>, probe: &Arc<Probe>) {
+pub(super) fn start(member: &Arc<Member>, orders: &Arc<Orders>, probe: &Arc<Probe>, mut ages: Ages) {
     let (member, orders, probe) = (Arc::clone(member), Arc::clone(orders), Arc::clone(probe));
     let started = thread::Builder::new().name("kafka-watch".into()).spawn(move || {
         while !orders.wait(EVERY) {
-            if !member.link.is_away() && !round(&member, &probe) {
+            if !member.link.is_away() && !round(&member, &probe, &mut ages) {
                 return;
             }
         }
@@ -33,7 +33,7 @@ pub(super) fn start(member: &Arc<Member>, orders: &Arc<Orders>, probe: &Arc<Prob
 }
 
 /// False where the log is gone.
-fn round(member: &Member, probe: &Probe) -> bool {
+fn round(member: &Member, probe: &Probe, ages: &mut Ages) -> bool {
     for (topic, partition) in member.quiet() {
         let Some(producer) = probe.producer() else {
             return false;
@@ -43,6 +43,14 @@ fn round(member: &Member, probe: &Probe) -> bool {
             Err(error) => {
                 // Others may have a leader.
                 log::debug!(target: "kafka", topic = &*topic, partition, error:%; "its ends are not known");
+            }
+        }
+        if let Some(offset) = member.of_unknown_age(&topic, partition) {
+            match ages.written(&topic, partition, offset) {
+                Ok(written) => member.written(&topic, partition, offset, written),
+                Err(error) => {
+                    log::debug!(target: "kafka", topic = &*topic, partition, offset, error:%; "its age is not known");
+                }
             }
         }
     }
