@@ -84,6 +84,7 @@ mod tests {
         assert_eq!(name.as_str(), None);
         assert_eq!(name.to_string(), "a\u{FFFD}\0");
         assert_eq!(format!("{name:?}"), "b\"a\\xff\\x00\"");
-        assert!(HeaderName::from("ce_id") == "ce_id");
+        let plain = HeaderName::from("ce_id");
+        assert!(plain == "ce_id" && plain != "CE_ID");
     }
 }

@@ -178,11 +178,8 @@ fn poll(consumer: &BaseConsumer<MemberContext>, member: &Member, orders: &Orders
                     orders.stop(ABANDON);
                     return ABANDON;
                 }
-                // librdkafka goes on by itself.
-                Err(error) => {
-                    member.trouble(error.to_string());
-                    0
-                }
+                // Told by the context already; librdkafka goes on by itself.
+                Err(_) => 0,
             };
             if collected < BATCH {
                 next = consumer.poll(Duration::ZERO);
@@ -200,8 +197,8 @@ const COMMITTED: Duration = Duration::from_millis(100);
 
 /// What is asked of the group now and then, each answered from memory or soon.
 fn look_at_group(consumer: &BaseConsumer<MemberContext>, member: &Member) {
-    if member.is_joining() && native::is_member(consumer.client()) {
-        member.joined();
+    if member.take_question() {
+        member.answer(native::is_member(consumer.client()));
     }
     let new = member.take_new();
     if new.count() > 0 {

@@ -10,7 +10,7 @@ use rdkafka::{
 };
 
 use super::{
-    link::{code, lock, route},
+    link::{code, route},
     member::Member,
 };
 
@@ -29,7 +29,7 @@ impl ClientContext for MemberContext {
             return;
         }
         if !matches!(code, RDKafkaErrorCode::AllBrokersDown) {
-            lock(&self.0.status).reason = Some(reason.to_owned());
+            self.0.trouble(reason);
         }
         self.0.link.complained(code, reason);
     }

@@ -27,9 +27,11 @@ pub(super) struct Status {
     pub(super) joining: Progress,
     /// How the group looks from here, as librdkafka calls it.
     pub(super) group_state: String,
-    /// What librdkafka last said about this member.
-    pub(super) reason: Option<String>,
-    /// What it last said about reading, and when.
+    /// Nothing in hand says whether this is a member of the group, and nobody has asked.
+    unsure: bool,
+    /// What the group said when it was asked.
+    pub(super) is_member: bool,
+    /// What librdkafka last complained about, and when.
     pub(super) trouble: Option<(Duration, String)>,
     pub(super) failure: Option<LogError>,
 }
@@ -62,8 +64,9 @@ impl Member {
             status.group_state = format!("{}, {}", group.state, group.join_state);
             // Under `group.protocol=consumer` a member without partitions stays in `init`.
             let settled = group.state == "up" && matches!(group.join_state.as_str(), "steady" | "init");
-            let joined = status.joined;
-            status.joining.has_work(joined && idle && !settled, now);
+            status.unsure = settled && idle;
+            let lost = status.joined && idle && !(settled && status.is_member);
+            status.joining.has_work(lost, now);
         }
     }
 
@@ -105,26 +108,28 @@ impl Member {
         }
     }
 
-    /// librdkafka could not read something; it goes on trying by itself.
-    pub(super) fn trouble(&self, reason: String) {
-        lock(&self.status).trouble = Some((self.now(), reason));
+    /// librdkafka says that something went wrong; it goes on trying by itself.
+    pub(super) fn trouble(&self, reason: &str) {
+        lock(&self.status).trouble = Some((self.now(), reason.to_owned()));
     }
 
-    /// Whether it has to be asked if this is a member.
-    pub(super) fn is_joining(&self) -> bool {
-        let status = lock(&self.status);
-        !status.joined && status.group_state.starts_with("up")
+    /// Whether the group has to be asked if this is a member of it: about once a second, while nothing
+    /// that is in hand says so.
+    pub(super) fn take_question(&self) -> bool {
+        std::mem::take(&mut lock(&self.status).unsure)
     }
 
-    /// The group has taken this member in, perhaps without partitions. A callback tells that only where
-    /// there are some, under `group.protocol=consumer`.
-    pub(super) fn joined(&self) {
+    /// The group has taken this member in, perhaps without partitions, or does not know it. A callback
+    /// tells the first only where there are partitions, under `group.protocol=consumer`.
+    pub(super) fn answer(&self, is_member: bool) {
         let mut status = lock(&self.status);
-        status.joined = true;
-        status.reason = None;
-        drop(status);
-        self.link.heard();
-        log::info!(target: "kafka", group:% = self.group; "joined");
+        status.is_member = is_member;
+        if is_member && !status.joined {
+            status.joined = true;
+            drop(status);
+            self.link.heard();
+            log::info!(target: "kafka", group:% = self.group; "joined");
+        }
     }
 
     /// Whether this is a member of the group; the reason where not.
@@ -137,7 +142,10 @@ impl Member {
             return Err(self.link.unavailable());
         }
         if !status.joined {
-            let reason = status.reason.as_deref().unwrap_or("not a member yet");
+            let reason = status
+                .trouble
+                .as_ref()
+                .map_or("not a member yet", |(_, reason)| reason);
             return Err(LogError::Unavailable(format!(
                 "joining the group {}: {reason}",
                 self.group

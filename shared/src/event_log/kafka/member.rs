@@ -277,7 +277,7 @@ impl Member {
             let mut status = lock(&self.status);
             status.joined = true;
             status.joining.has_work(false, self.now());
-            status.reason = None;
+            status.trouble = None;
         }
         self.link.heard();
         log::info!(target: "kafka", group:% = self.group; "assigned: {}", named(&assignments));
@@ -311,7 +311,8 @@ impl Member {
         if lost {
             let mut status = lock(&self.status);
             status.joined = false;
-            status.reason = Some("the membership was lost".into());
+            status.is_member = false;
+            status.trouble = Some((self.now(), "the membership was lost".into()));
         }
         log::info!(target: "kafka", group:% = self.group, lost; "revoked: {}", named(&assignments));
         if !assignments.is_empty() {
