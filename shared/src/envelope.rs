@@ -129,7 +129,7 @@ impl OutboxEvent {
 /// A header with a text.
 pub fn text_header(name: &str, value: impl Into<String>) -> Header {
     Header {
-        name: name.to_owned(),
+        name: name.into(),
         value: Some(value.into().into_bytes()),
     }
 }

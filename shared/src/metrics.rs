@@ -280,6 +280,8 @@ struct Lags {
     consumer: Weak<dyn Consumer>,
     records: IntGaugeVec,
     seconds: GaugeVec,
+    gaps: IntCounter,
+    resets: IntCounter,
 }
 
 impl Lags {
@@ -291,26 +293,48 @@ impl Lags {
         );
         let seconds = Opts::new(
             "consumer_lag_seconds",
-            "Age of the oldest record that was delivered and is not done; 0 where there is none",
+            "Age of the oldest record that is not done; 0 where there is none",
         );
         let valid = "a metric whose name is fixed is valid";
         Lags {
             consumer: Arc::downgrade(consumer),
             records: IntGaugeVec::new(records, labels).expect(valid),
             seconds: GaugeVec::new(seconds, labels).expect(valid),
+            gaps: IntCounter::new(
+                "log_gaps_total",
+                "Times that records were gone from the log before they were read",
+            )
+            .expect(valid),
+            resets: IntCounter::new(
+                "log_resets_total",
+                "Times that offsets of a partition went back: a topic made anew, or a lost end",
+            )
+            .expect(valid),
         }
     }
 }
 
 impl Collector for Lags {
     fn desc(&self) -> Vec<&Desc> {
-        [self.records.desc(), self.seconds.desc()].concat()
+        [
+            self.records.desc(),
+            self.seconds.desc(),
+            self.gaps.desc(),
+            self.resets.desc(),
+        ]
+        .concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         // Partitions that went to others must not stay with their last value.
         self.records.reset();
         self.seconds.reset();
+        if let Some(consumer) = self.consumer.upgrade() {
+            let losses = consumer.losses();
+            self.gaps.inc_by(losses.gaps.saturating_sub(self.gaps.get()));
+            self.resets
+                .inc_by(losses.resets.saturating_sub(self.resets.get()));
+        }
         for lag in self.consumer.upgrade().iter().flat_map(|consumer| consumer.lag()) {
             let labels = [&*lag.topic, &lag.partition.to_string()];
             let records = i64::try_from(lag.records).unwrap_or(i64::MAX);
@@ -318,7 +342,13 @@ impl Collector for Lags {
             let oldest = lag.oldest.unwrap_or_default();
             self.seconds.with_label_values(&labels).set(oldest.as_secs_f64());
         }
-        [self.records.collect(), self.seconds.collect()].concat()
+        [
+            self.records.collect(),
+            self.seconds.collect(),
+            self.gaps.collect(),
+            self.resets.collect(),
+        ]
+        .concat()
     }
 }
 
@@ -327,7 +357,7 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::event_log::{Assignment, Lag, LogError, Offset};
+    use crate::event_log::{Assignment, Lag, LogError, Losses, Offset};
 
     struct Behind;
 
@@ -347,6 +377,9 @@ mod tests {
             };
             vec![lag(0, 7, Some(Duration::from_millis(1500))), lag(1, 0, None)]
         }
+        fn losses(&self) -> Losses {
+            Losses { gaps: 2, resets: 1 }
+        }
         fn close(&self, _: Duration) -> BoxFuture<'static, ()> {
             Box::pin(async {})
         }
@@ -362,6 +395,8 @@ mod tests {
             "consumer_lag_records{partition=\"1\",topic=\"t\",service=\"test\"} 0",
             "consumer_lag_seconds{partition=\"0\",topic=\"t\",service=\"test\"} 1.5",
             "consumer_lag_seconds{partition=\"1\",topic=\"t\",service=\"test\"} 0",
+            "log_gaps_total{service=\"test\"} 2",
+            "log_resets_total{service=\"test\"} 1",
         ] {
             assert!(
                 text.lines().any(|found| found == line),

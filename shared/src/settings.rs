@@ -6,7 +6,11 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::Args;
 
 use crate::{
-    actors::repository::WriteProfile, contracts, event_log::kafka::GroupProtocol, http::parse_duration,
+    actors::repository::WriteProfile,
+    contracts,
+    document_store::mongo::fitting_uri,
+    event_log::kafka::{self, GroupProtocol},
+    http::parse_duration,
     logging::LogFormat,
 };
 
@@ -62,12 +66,13 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub kafka_partitions: String,
-    /// Copies of each partition to create the topic with
+    /// Copies of each partition to create the topic with; auto: as many as there are brokers, 3 at most.
+    /// From 3 on, 2 of them have to confirm each event
     #[arg(
         long,
         env = "KAFKA_REPLICATION",
         value_name = "N",
-        default_value = "1",
+        default_value = "auto",
         hide_env_values = true
     )]
     pub kafka_replication: String,
@@ -83,7 +88,9 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub kafka_group_protocol: String,
-    /// Further settings of the Kafka client, such as `socket.keepalive.enable=true,fetch.min.bytes=1`
+    /// Further settings of the Kafka client, such as `socket.keepalive.enable=true,fetch.min.bytes=1`.
+    /// A value with a comma stands in double quotes, or has a backslash before the comma. Refused is
+    /// what would break a guarantee
     #[arg(
         long,
         env = "KAFKA_OPTIONS",
@@ -201,7 +208,7 @@ pub struct ServiceSettings {
     pub topic: String,
     /// Partitions to create it with.
     pub partitions: i32,
-    /// Copies to create it with.
+    /// Copies to create it with; 0 for as many as fit the number of brokers.
     pub replication: i32,
     /// Consumer group.
     pub group: String,
@@ -290,7 +297,7 @@ impl Arguments {
         let http_workers = check.read("HTTP_WORKERS", number(&self.http_workers, 1, 64));
         let topic = check.read("KAFKA_TOPIC", name(&self.kafka_topic));
         let partitions = check.read("KAFKA_PARTITIONS", number(&self.kafka_partitions, 1, 10_000));
-        let replication = check.read("KAFKA_REPLICATION", number(&self.kafka_replication, 1, 15));
+        let replication = check.read("KAFKA_REPLICATION", replication(&self.kafka_replication));
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
         let max_open_orders = check.read("MAX_OPEN_ORDERS", number(&self.max_open_orders, 1, 10_000_000));
@@ -327,6 +334,22 @@ impl Arguments {
         })
     }
 
+    /// Options for the Kafka client; each that would break a guarantee is named.
+    fn kafka_options(&self, check: &mut Check) -> Option<Vec<(String, String)>> {
+        let options = kafka::read_options(self.kafka_options.as_deref().unwrap_or(""));
+        let options = check.read("KAFKA_OPTIONS", options)?;
+        let mut right = Some(());
+        for (name, value) in &options {
+            if let Some(reason) = kafka::refusal(name, value) {
+                right = check.read(
+                    "KAFKA_OPTIONS",
+                    Err(format!("may not have {name}={value}: {reason}")),
+                );
+            }
+        }
+        right.map(|()| options)
+    }
+
     /// Checks what Kafka and MongoDB need.
     pub fn engines(&self, check: &mut Check) -> Option<EngineSettings> {
         let needed = |given: &Option<String>, what: &str| match given.as_deref().map(str::trim) {
@@ -341,10 +364,7 @@ impl Arguments {
             &self.mongodb_uri,
             "a MongoDB replica set, for example mongodb://127.0.0.1:27017/?replicaSet=rs0",
         )
-        .and_then(|uri| match uri.split_once("://") {
-            Some(("mongodb", _)) => Ok(uri),
-            _ => Err("has to begin with mongodb://".into()),
-        });
+        .and_then(|uri| fitting_uri(&uri).map(|_| uri));
         let mongodb_uri = check.read("MONGODB_URI", mongodb_uri);
         let protocol = match self.kafka_group_protocol.to_ascii_lowercase().as_str() {
             "classic" => Ok(GroupProtocol::Classic),
@@ -352,18 +372,7 @@ impl Arguments {
             other => Err(format!("is {other:?}: use classic or consumer")),
         };
         let group_protocol = check.read("KAFKA_GROUP_PROTOCOL", protocol);
-        let options = self
-            .kafka_options
-            .as_deref()
-            .unwrap_or("")
-            .split(',')
-            .filter(|option| !option.trim().is_empty());
-        // Without what stands behind the name: it may be a password.
-        let pair = |option: &str| match option.split_once('=') {
-            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-            None => Err("is not name=value, or several separated by commas".to_owned()),
-        };
-        let kafka_options = check.read("KAFKA_OPTIONS", options.map(pair).collect());
+        let kafka_options = self.kafka_options(check);
         Some(EngineSettings {
             kafka_brokers: kafka_brokers?,
             group_protocol: group_protocol?,
@@ -381,6 +390,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("is {text:?}: use a whole number from {least} to {most}"))
+}
+
+fn replication(text: &str) -> Result<u32, String> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(0);
+    }
+    number(text, 1, 15).map_err(|problem| format!("{problem}, or auto"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -467,6 +483,25 @@ mod tests {
             "MONGODB_URI",
         ];
         assert_eq!(names, wrong);
+    }
+
+    #[test]
+    fn every_option_of_kafka_that_would_break_a_guarantee_is_named_with_the_reason() {
+        let arguments = parse(&[
+            "--kafka-brokers=h:1",
+            "--mongodb-uri=mongodb://h/?replicaSet=rs0",
+            r#"--kafka-options=acks=1,sasl.password="a,b",enable.idempotence=false,linger.ms=5"#,
+        ]);
+        let mut check = Check::default();
+        assert!(arguments.engines(&mut check).is_none());
+        let errors: Vec<_> = check.errors().iter().map(SettingError::to_string).collect();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("KAFKA_OPTIONS (--kafka-options) may not have acks=1: an event could"));
+        assert!(
+            errors[1].contains("enable.idempotence=false: a retry could"),
+            "{errors:?}"
+        );
+        assert!(!errors.concat().contains("a,b"), "{errors:?}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn beside_the_value(record: &Record) -> String {
     let headers: Vec<_> = record
         .headers
         .iter()
-        .map(|header| json!([header.name, text(&header.value)]))
+        .map(|header| json!([header.name.to_string(), text(&header.value)]))
         .collect();
     let all = json!({ "topic": record.topic, "key": text(&record.key), "headers": headers });
     serde_json::to_string_pretty(&all).unwrap()

@@ -260,7 +260,7 @@ fn spoiled_records_are_told() {
         ),
         headers: [("ce_id", id), ("ce_source", "/orders".to_owned())]
             .map(|(name, value)| Header {
-                name: name.to_owned(),
+                name: name.into(),
                 value: Some(value.into_bytes()),
             })
             .into(),

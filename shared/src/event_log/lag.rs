@@ -11,10 +11,21 @@ pub struct Lag {
     pub topic: Arc<str>,
     /// The partition.
     pub partition: Partition,
-    /// Records that are not done.
+    /// Records that can be read and are not done. Counted in offsets: markers of transactions among them
+    /// are counted too, but never those at the end.
     pub records: u64,
-    /// The age of the oldest record that was delivered and is not done; `None` where there is none.
+    /// The age of the oldest record that is not done, as the log has its time; `None` where there is none
+    /// or, for a moment, where it was not delivered and nobody has asked for its time yet.
     pub oldest: Option<Duration>,
+}
+
+/// How often the log had lost something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Losses {
+    /// Records were gone before they were read.
+    pub gaps: u64,
+    /// Offsets went back: a topic was made anew, or a broker lost its end.
+    pub resets: u64,
 }
 
 /// The records of a partition that were delivered and are not done, with a time of each.
@@ -38,6 +49,11 @@ impl<T: Copy> UnderWay<T> {
         while self.0.front().is_some_and(|(offset, _)| *offset < next) {
             self.0.pop_front();
         }
+    }
+
+    /// The oldest.
+    pub(super) fn first(&self) -> Option<(Offset, T)> {
+        self.0.front().copied()
     }
 
     /// The time of the oldest.

@@ -15,11 +15,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub mod embedded;
+mod header;
 pub mod kafka;
 mod lag;
+mod progress;
 
-pub use lag::Lag;
+pub use header::{Header, HeaderName};
 use lag::UnderWay;
+pub use lag::{Lag, Losses};
 
 /// Number of a partition within its topic, from 0.
 pub type Partition = i32;
@@ -33,7 +36,8 @@ pub struct TopicSettings {
     pub name: String,
     /// Partitions to create it with. A topic that exists keeps its own number.
     pub partitions: Partition,
-    /// Copies of each partition to create it with; an adapter without servers ignores it.
+    /// Copies of each partition to create it with, 0 for as many as fit the number of brokers; an
+    /// adapter without servers ignores it.
     pub replication: i32,
     /// The largest record it has to take, in bytes.
     pub max_record_bytes: usize,
@@ -50,15 +54,6 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// Metadata beside the payload.
     pub headers: Vec<Header>,
-}
-
-/// One header of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Its name.
-    pub name: String,
-    /// Its value; Kafka allows none.
-    pub value: Option<Vec<u8>>,
 }
 
 /// Where a record stands. Writes itself as `topic/partition/offset`.
@@ -98,7 +93,7 @@ impl ConsumedRecord {
     pub fn bytes(&self) -> usize {
         let weight = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers = self.headers.iter();
-        let headers = headers.map(|header| header.name.len() + weight(&header.value));
+        let headers = headers.map(|header| header.name.as_bytes().len() + weight(&header.value));
         weight(&self.key) + weight(&self.value) + headers.sum::<usize>()
     }
 
@@ -156,11 +151,16 @@ pub trait Consumer: Send + Sync + 'static {
     fn pause(&self);
     /// Delivers again.
     fn resume(&self);
-    /// Whether the group can be reached and this member is in it.
+    /// Whether the group can be reached, this member is in it, and whatever it has to read is read
+    /// and worked off. A no comes within 10 s, with the reason. A member without partitions is well.
     fn check(&self) -> Result<(), LogError>;
     /// How far the group is behind in the partitions of this member, as far as it is known.
     fn lag(&self) -> Vec<Lag> {
         Vec::new()
+    }
+    /// How often the log had lost something since the subscription began.
+    fn losses(&self) -> Losses {
+        Losses::default()
     }
     /// Makes durable what was stored and leaves the group; at most about `deadline`.
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()>;

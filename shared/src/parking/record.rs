@@ -1,6 +1,6 @@
 //! The document of a parked record.
 
-use mongodb::bson::{Binary, spec::BinarySubtype};
+use mongodb::bson::{Binary, Bson, spec::BinarySubtype};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::{JobId, KeyId, LaneId, ParkedId};
 use crate::{
     document_store::{CollectionSettings, Document, Index, IndexValue, numbers},
     environment::Timestamp,
-    event_log::{ConsumedRecord, Header, Position},
+    event_log::{ConsumedRecord, Header, HeaderName, Position},
 };
 
 /// A record that was taken from the log and is not handled yet, or only later was.
@@ -74,8 +74,9 @@ pub struct ParkedRecord {
 /// A header as it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParkedHeader {
-    /// Its name.
-    pub name: String,
+    /// Its name: text, or bytes where it is not UTF-8.
+    #[serde(serialize_with = "write_name", deserialize_with = "read_name")]
+    pub name: HeaderName,
     /// Its value.
     pub value: Option<Binary>,
 }
@@ -273,10 +274,59 @@ impl ParkedRecord {
     }
 }
 
+fn write_name<S: Serializer>(name: &HeaderName, serializer: S) -> Result<S::Ok, S::Error> {
+    match name.as_str() {
+        Some(text) => serializer.serialize_str(text),
+        None => binary(name.as_bytes()).serialize(serializer),
+    }
+}
+
+fn read_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
+    match Bson::deserialize(deserializer)? {
+        Bson::String(text) => Ok(text.into()),
+        Bson::Binary(binary) => Ok(binary.bytes.into()),
+        other => Err(D::Error::custom(format!("{other} is no name of a header"))),
+    }
+}
+
 /// Bytes, as documents hold them.
 pub(super) fn binary(bytes: impl Into<Vec<u8>>) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,
         bytes: bytes.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{
+        deserialize_from_document as from_document, deserialize_from_slice, doc,
+        serialize_to_document as to_document, serialize_to_vec,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_header_name_of_any_bytes_is_kept_and_documents_with_text_stay_readable() {
+        let old = doc! { "name": "ce_id", "value": Bson::Null };
+        let text = ParkedHeader {
+            name: "ce_id".into(),
+            value: None,
+        };
+        assert_eq!(from_document::<ParkedHeader>(old.clone()).unwrap(), text);
+        assert_eq!(to_document(&text).unwrap(), old);
+
+        let odd = ParkedHeader {
+            name: vec![0xFF, 0, b'a'].into(),
+            value: Some(binary(*b"value")),
+        };
+        assert_eq!(
+            to_document(&odd).unwrap().get("name"),
+            Some(&Bson::Binary(binary([0xFF, 0, b'a'])))
+        );
+        assert_eq!(
+            deserialize_from_slice::<ParkedHeader>(&serialize_to_vec(&odd).unwrap()).unwrap(),
+            odd
+        );
     }
 }

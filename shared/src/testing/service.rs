@@ -347,7 +347,10 @@ impl Tape {
 pub fn headers(record: &ConsumedRecord) -> BTreeMap<String, String> {
     let text = |header: &Header| {
         let value = header.value.as_deref().unwrap_or_default();
-        (header.name.clone(), String::from_utf8_lossy(value).into_owned())
+        (
+            header.name.to_string(),
+            String::from_utf8_lossy(value).into_owned(),
+        )
     };
     record.headers.iter().map(text).collect()
 }

@@ -17,8 +17,11 @@ use shared::event_log::{
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
+mod bytes;
 mod commits;
+mod dangers;
 mod mock;
+mod progress;
 mod real;
 mod rebalance;
 mod topics;

@@ -7,7 +7,7 @@ use mongodb::{
     Client,
     bson::{Document, doc},
 };
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use shared::{
     contracts::{self, OrderValidated, dead_letter_topic},
     envelope::Received,
@@ -136,17 +136,18 @@ async fn exists(client: &Client, settings: &AuditSettings, order: Option<Uuid>) 
 }
 
 fn dead_letter(message: &BorrowedMessage<'_>) -> DeadLetter {
+    let record = consumed(message, message.topic().into(), 0);
     let text = |name: &str| {
-        let headers = message.headers()?;
         // The last of a name is ours; a record may have come with the same.
-        let header = headers.iter().filter(|header| header.key == name).last()?;
-        str::from_utf8(header.value?).ok().map(str::to_owned)
+        let mut headers = record.headers.iter().rev();
+        let header = headers.find(|header| header.name == name)?;
+        str::from_utf8(header.value.as_deref()?).ok().map(str::to_owned)
     };
     let number = |name: &str| text(name).and_then(|text| text.parse::<i64>().ok());
     let place = number("dl-partition")
         .zip(number("dl-offset"))
         .and_then(|(partition, offset)| Some((i32::try_from(partition).ok()?, offset)));
-    let order = Received::read(&consumed(message, message.topic().into(), 0))
+    let order = Received::read(&record)
         .ok()
         .and_then(|received| contracts::read::<OrderValidated>(&received.data).ok())
         .map(|validated| validated.order_id.0);

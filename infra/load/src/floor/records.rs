@@ -106,7 +106,7 @@ impl Records {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
             let headers = record.headers.iter().fold(headers, |headers, header| {
                 headers.insert(Header {
-                    key: &header.name,
+                    key: header.name.as_str().unwrap_or_default(),
                     value: header.value.as_deref(),
                 })
             });

@@ -65,7 +65,7 @@ type NameAndValue<'a> = (&'a str, Option<&'a [u8]>);
 
 fn with_headers(mut record: Record, headers: &[NameAndValue<'_>]) -> Record {
     let header = |(name, value): &NameAndValue<'_>| Header {
-        name: (*name).to_owned(),
+        name: (*name).into(),
         value: value.map(<[u8]>::to_vec),
     };
     record.headers = headers.iter().map(header).collect();

@@ -15,6 +15,7 @@
 //! | `transaction.rs` | all writes or none |
 //! | `resolve.rs` | reading back whose write it was |
 //! | `errors.rs` | what an error means |
+//! | `uri.rs` | URIs as others hand them out |
 //! | `watch.rs` | why the servers are away; log lines |
 //!
 //! Hazard: the driver's connections belong to the runtime in which the store was made. All its work
@@ -49,7 +50,10 @@ mod prepare;
 mod queries;
 mod resolve;
 mod transaction;
+mod uri;
 mod watch;
+
+pub use uri::fitting_uri;
 
 /// A readiness check that takes longer is a no.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -135,7 +139,9 @@ impl MongoStore {
         };
         let runtime = Handle::try_current()
             .map_err(|_| StoreError::Unfit("the store has to be made within a tokio runtime".into()))?;
-        let mut options = ClientOptions::parse(&settings.uri).await.map_err(unfit)?;
+        let uri = fitting_uri(&settings.uri)
+            .map_err(|problem| StoreError::Unfit(format!("the MongoDB URI {problem}")))?;
+        let mut options = ClientOptions::parse(&uri).await.map_err(unfit)?;
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
         let watch = Arc::new(Watch::new(hosts.join(",")));
         let heard = watch.clone();

@@ -26,9 +26,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Decoded> {
     let value = take(&mut bytes)?;
     let mut headers = Vec::new();
     while !bytes.is_empty() {
-        let name = String::from_utf8(take(&mut bytes)??).ok()?;
         headers.push(Header {
-            name,
+            name: take(&mut bytes)??.into(),
             value: take(&mut bytes)?,
         });
     }
@@ -41,7 +40,7 @@ pub(super) fn size(record: &Record) -> usize {
     let headers: usize = record
         .headers
         .iter()
-        .map(|header| header.name.len() + of(&header.value))
+        .map(|header| header.name.as_bytes().len() + of(&header.value))
         .sum();
     of(&record.key) + of(&record.value) + headers
 }
@@ -85,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let header = |value: Option<&[u8]>| Header {
-            name: "name".to_owned(),
+        let header = |name: &[u8], value: Option<&[u8]>| Header {
+            name: name.to_vec().into(),
             value: value.map(<[u8]>::to_vec),
         };
         for (key, value) in [
@@ -94,7 +93,11 @@ mod tests {
             (Some(vec![]), Some(vec![])),
             (Some(vec![1]), Some(vec![2; 70_000])),
         ] {
-            let headers = vec![header(None), header(Some(b"")), header(Some(b"value"))];
+            let headers = vec![
+                header(b"name", None),
+                header(b"", Some(b"")),
+                header(b"\xFF\0n", Some(b"value")),
+            ];
             let record = Record {
                 topic: String::new(),
                 key,

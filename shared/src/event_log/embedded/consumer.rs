@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use super::{Inner, groups::MemberId};
-use crate::event_log::{Assignment, Consumer, Lag, LogError, Offset};
+use crate::event_log::{Assignment, Consumer, Lag, LogError, Offset, progress::handlers_stand_still};
 
 pub(super) struct GroupConsumer {
     log: Arc<Inner>,
@@ -42,17 +42,16 @@ impl Consumer for GroupConsumer {
 
     fn check(&self) -> Result<(), LogError> {
         let state = self.log.state.lock();
-        if state
-            .groups
-            .get(&self.group)
-            .is_some_and(|group| group.contains(self.member))
-        {
-            Ok(())
-        } else {
-            Err(LogError::Unavailable(format!(
+        let group = state.groups.get(&self.group);
+        let Some(group) = group.filter(|group| group.contains(self.member)) else {
+            return Err(LogError::Unavailable(format!(
                 "this consumer has left the group {}",
                 self.group
-            )))
+            )));
+        };
+        match group.stuck(self.member) {
+            None => Ok(()),
+            Some(still) => Err(LogError::Unavailable(handlers_stand_still(still))),
         }
     }
 

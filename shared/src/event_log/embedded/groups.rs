@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -11,7 +12,9 @@ use tokio::{
 };
 
 use super::{MAX_AHEAD, Topic, tables::Span};
-use crate::event_log::{Assignment, ConsumedRecord, Lag, Offset, Partition, Signal, UnderWay};
+use crate::event_log::{
+    Assignment, ConsumedRecord, Lag, Offset, Partition, Signal, UnderWay, progress::Progress,
+};
 
 /// Numbers members in the order in which they joined.
 pub(super) type MemberId = u64;
@@ -34,6 +37,9 @@ struct Member {
     signals: UnboundedSender<Signal>,
     wake: Arc<Notify>,
     paused: bool,
+    /// Whether handlers get on with what they have while no more is taken.
+    handling: Progress,
+    joined: Instant,
     /// With which of its partitions the next delivery begins, so that none starves.
     turn: usize,
 }
@@ -68,6 +74,8 @@ impl Group {
                 signals,
                 wake,
                 paused: false,
+                handling: Progress::default(),
+                joined: Instant::now(),
                 turn: 0,
             },
         );
@@ -106,10 +114,25 @@ impl Group {
     }
 
     pub(super) fn pause(&mut self, member: MemberId, paused: bool) {
+        let busy = self.is_busy(member);
         if let Some(member) = self.members.get_mut(&member) {
             member.paused = paused;
+            let now = member.joined.elapsed();
+            member.handling.has_work(paused && busy, now);
             member.wake.notify_one();
         }
+    }
+
+    /// Whether a member has records that are not done.
+    fn is_busy(&self, member: MemberId) -> bool {
+        let mut owned = self.owners.values().filter(|owner| owner.member == member);
+        owned.any(|owner| owner.under_way.first().is_some())
+    }
+
+    /// For how long a member takes no more and does nothing of what it has, once that is too long.
+    pub(super) fn stuck(&self, member: MemberId) -> Option<Duration> {
+        let member = self.members.get(&member)?;
+        member.handling.stuck(member.joined.elapsed())
     }
 
     /// Nothing where the assignment is over.
@@ -124,6 +147,12 @@ impl Group {
         // Nobody can be done with what was never delivered.
         let next = next.min(owner.position);
         owner.under_way.done(next);
+        let busy = self.is_busy(member);
+        if let Some(member) = self.members.get_mut(&member) {
+            let now = member.joined.elapsed();
+            member.handling.moved(now);
+            member.handling.has_work(member.paused && busy, now);
+        }
         if next > self.stored_at(&place) {
             self.stored.insert(place.clone(), next);
             self.unsaved.insert(place);

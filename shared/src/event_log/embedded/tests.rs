@@ -93,3 +93,33 @@ async fn an_offset_that_could_not_be_written_is_written_later() {
     let log = EmbeddedLog::on(disk.engine(&directory.file())).unwrap();
     assert_eq!(next(&mut join(&log)).await[0].position.offset, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_whose_handlers_make_no_progress_is_not_well() {
+    let log = EmbeddedLog::in_memory().unwrap();
+    prepare(&log).await;
+    for number in 0..3 {
+        log.publish(record(number)).await.unwrap();
+    }
+    let mut subscribed = join(&log);
+    let mut records = Vec::new();
+    while records.len() < 3 {
+        records.extend(next(&mut subscribed).await);
+    }
+    let (consumer, assignment) = (subscribed.consumer, records[0].assignment());
+    let still = async || tokio::time::advance(std::time::Duration::from_secs(8)).await;
+    still().await;
+    consumer.check().unwrap();
+    // As a consumer does that can take no more.
+    consumer.pause();
+    still().await;
+    let error = consumer.check().unwrap_err().to_string();
+    assert!(error.contains("handlers make no progress"), "{error}");
+    consumer.store(&assignment, 1);
+    consumer.check().unwrap();
+    still().await;
+    assert!(consumer.check().is_err(), "two are left");
+    consumer.store(&assignment, 3);
+    still().await;
+    consumer.check().unwrap();
+}

@@ -16,14 +16,15 @@ use rdkafka::{
     client::Client,
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::Producer as _,
+    producer::{BaseProducer, Producer as _},
 };
 use tokio::sync::oneshot;
 
 use super::{
     link::{Link, Linked, code, lock},
     on_own_thread,
-    producer::Publisher,
+    producer::{Deliveries, Publisher},
+    topics,
 };
 use crate::event_log::{LogError, Partition, TopicSettings};
 
@@ -35,11 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(2);
 /// How long that answer is good for.
 const FRESH: Duration = Duration::from_secs(1);
-/// A topic's limit holds for a whole batch of records: librdkafka fills one up to 1,000,000 bytes
-/// (`batch.size`), so a topic that takes less would refuse good records. Kafka's own default.
-const LEAST_BATCH_BYTES: usize = 1_048_588;
-/// What a batch adds around a single record, generously.
-const BATCH_OVERHEAD: usize = 1024;
+/// How long the brokers may take to tell a topic's settings, which nothing depends on.
+const DESCRIBE: Duration = Duration::from_secs(2);
 
 /// How a topic stands.
 pub(super) enum Found {
@@ -105,9 +103,9 @@ pub(super) fn prepare(
         create(&admin, link, &missing, left())?;
     }
     for topic in topics {
-        let partitions = loop {
+        loop {
             match find(admin.inner(), link, &topic.name, left())? {
-                Found::Ready(partitions) => break partitions,
+                Found::Ready(_) => break,
                 Found::Pending | Found::Missing if left().is_zero() => {
                     return Err(LogError::Unavailable(format!(
                         "topic {} has no leader yet",
@@ -116,15 +114,27 @@ pub(super) fn prepare(
                 }
                 Found::Pending | Found::Missing => thread::sleep(LOOK_AGAIN),
             }
-        };
-        if partitions != topic.partitions {
-            log::warn!(
-                target: "kafka", topic:% = topic.name;
-                "the topic has {partitions} partitions, not {}: it keeps them", topic.partitions
-            );
         }
     }
+    for topic in topics {
+        warn_of_dangers(&admin, topic);
+    }
     Ok(())
+}
+
+/// One warning for each setting of a topic that endangers a promise.
+fn warn_of_dangers(admin: &AdminClient<Linked>, topic: &TopicSettings) {
+    match admin.inner().fetch_metadata(Some(&topic.name), DESCRIBE) {
+        Ok(metadata) => {
+            let found = topics::look(admin, &metadata, &topic.name, DESCRIBE);
+            for danger in topics::dangers(topic, &found) {
+                log::warn!(target: "kafka", topic:% = topic.name; "{danger}");
+            }
+        }
+        Err(error) => {
+            log::debug!(target: "kafka", topic:% = topic.name, error:%; "the topic cannot be looked at")
+        }
+    }
 }
 
 fn create(
@@ -133,24 +143,27 @@ fn create(
     missing: &[&TopicSettings],
     deadline: Duration,
 ) -> Result<(), LogError> {
-    let limits: Vec<String> = missing
+    let any = missing.first().map(|topic| topic.name.as_str());
+    let metadata = admin.inner().fetch_metadata(any, deadline);
+    let brokers = metadata.map_err(|error| no_answer(link, &error))?.brokers().len();
+    let made: Vec<(i32, String, String)> = missing
         .iter()
         .map(|topic| {
-            (topic.max_record_bytes + BATCH_OVERHEAD)
-                .max(LEAST_BATCH_BYTES)
-                .to_string()
+            let (copies, confirming) = topics::copies(topic.replication, brokers);
+            (
+                copies,
+                confirming.to_string(),
+                topics::batch_bytes(topic).to_string(),
+            )
         })
         .collect();
     let topics: Vec<NewTopic<'_>> = missing
         .iter()
-        .zip(&limits)
-        .map(|(topic, limit)| {
-            NewTopic::new(
-                &topic.name,
-                topic.partitions,
-                TopicReplication::Fixed(topic.replication),
-            )
-            .set("max.message.bytes", limit)
+        .zip(&made)
+        .map(|(topic, (copies, confirming, limit))| {
+            NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(*copies))
+                .set("min.insync.replicas", confirming)
+                .set("max.message.bytes", limit)
         })
         .collect();
     let options = AdminOptions::new()
@@ -190,7 +203,7 @@ fn create(
 }
 
 /// Waits on this thread, which is no async one.
-fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, LogError> {
+pub(super) fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LogError::Unavailable(error.to_string()))?;
     Ok(runtime.block_on(future))
@@ -269,6 +282,11 @@ impl Probe {
         }
     }
 
+    /// A client to ask the brokers with; `None` once the log is gone.
+    pub(super) fn producer(&self) -> Option<Arc<BaseProducer<Deliveries>>> {
+        self.publisher.upgrade()?.producer()
+    }
+
     fn start(self: &Arc<Self>, asked: &mut Asked) {
         if asked.under_way {
             return;
@@ -289,11 +307,7 @@ impl Probe {
     }
 
     fn answer(&self, topic: Option<&str>) -> Answer {
-        let Some(producer) = self
-            .publisher
-            .upgrade()
-            .and_then(|publisher| publisher.producer())
-        else {
+        let Some(producer) = self.producer() else {
             return Err(LogError::Unavailable("the log is gone".into()));
         };
         let Some(topic) = topic else {

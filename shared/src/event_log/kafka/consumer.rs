@@ -1,7 +1,9 @@
 //! A subscription: the thread that polls, and the hand on it.
 //!
-//! Promise: the thread waits for nothing but the poll (and 20 ms at most after a `resume`); what has arrived goes out as one batch per
-//! wake-up. Pausing continues at exactly the record after the last one handed over.
+//! Promise: the thread waits for nothing but the poll (and 20 ms at most after a `resume`, 100 ms at
+//! most when partitions are assigned); what has arrived goes out as one batch per wake-up. Pausing
+//! continues at exactly the record after the last one handed over. A panic on the thread is a failure
+//! of the consumer like any other: who listens is told, and the process ends.
 //!
 //! Hazards: `pause` throws away what librdkafka has read ahead and reads it again, so it should not
 //! be turned on and off often. Dropping librdkafka's consumer blocks until it has left the group
@@ -9,6 +11,7 @@
 //! there, and whoever closes waits beside it with a deadline.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -21,18 +24,20 @@ use futures_util::future::BoxFuture;
 use rdkafka::{
     ClientConfig, TopicPartitionList,
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::KafkaError,
 };
 use tokio::sync::mpsc;
 
 use super::{
     admin::Probe,
+    age::Ages,
+    context::MemberContext,
     link::{Link, lock},
-    member::{Member, MemberContext},
-    on_own_thread,
+    member::Member,
+    native, on_own_thread, watch,
 };
-use crate::event_log::{Assignment, Consumer, Lag, LogError, Offset, Subscribed, Subscription};
+use crate::event_log::{Assignment, Consumer, Lag, LogError, Losses, Offset, Subscribed, Subscription};
 
 /// How long the thread sleeps at most: how late it notices a command while no records come.
 const POLL: Duration = Duration::from_millis(100);
@@ -50,6 +55,7 @@ const ABANDON: u8 = 2;
 /// Joins a group and starts to poll.
 pub(super) fn subscribe(
     config: &ClientConfig,
+    ages: Ages,
     subscription: Subscription,
     link: Arc<Link>,
     probe: Arc<Probe>,
@@ -68,6 +74,7 @@ pub(super) fn subscribe(
         .name("kafka-consumer".into())
         .spawn(move || run(consumer, &thread_member, &thread_orders))
         .map_err(|error| LogError::Unavailable(format!("no thread for the Kafka consumer: {error}")))?;
+    watch::start(&member, &orders, &probe, ages);
     Ok(Subscribed {
         signals,
         consumer: Arc::new(KafkaConsumer {
@@ -80,7 +87,7 @@ pub(super) fn subscribe(
 
 /// What the hand tells the thread, and when the thread is through.
 #[derive(Default)]
-struct Orders {
+pub(super) struct Orders {
     stop: AtomicU8,
     ended: Mutex<bool>,
     changed: Condvar,
@@ -99,7 +106,8 @@ impl Orders {
         self.changed.notify_all();
     }
 
-    fn wait(&self, deadline: Duration) -> bool {
+    /// Whether the thread is through, waiting for it so long.
+    pub(super) fn wait(&self, deadline: Duration) -> bool {
         let waited = self
             .changed
             .wait_timeout_while(lock(&self.ended), deadline, |ended| !*ended);
@@ -108,7 +116,9 @@ impl Orders {
 }
 
 fn run(consumer: BaseConsumer<MemberContext>, member: &Member, orders: &Orders) {
-    let how = poll(&consumer, member, orders);
+    // Whatever happens below, nobody waits for this thread any more when it is gone.
+    let _ended = Ended(member, orders);
+    let how = guarded(member, || poll(&consumer, member, orders));
     if how == CLOSE {
         member.pass_on_stored(&consumer);
     } else {
@@ -117,8 +127,31 @@ fn run(consumer: BaseConsumer<MemberContext>, member: &Member, orders: &Orders) 
     }
     // Gives the partitions back (which commits what is stored) and leaves the group. May block.
     drop(consumer);
-    member.end();
-    orders.end();
+}
+
+/// Ends the signals and tells those who wait for the thread.
+struct Ended<'a>(&'a Member, &'a Orders);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+        self.1.stop(ABANDON);
+        self.1.end();
+    }
+}
+
+/// Polls; a panic is told as the failure of the consumer.
+fn guarded(member: &Member, poll: impl FnOnce() -> u8) -> u8 {
+    // What the closure shares is behind locks that stand a panic.
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        member.fail(format!(
+            "the thread that reads panicked: {}",
+            text.as_deref().unwrap_or("without a message")
+        ));
+        ABANDON
+    })
 }
 
 /// Polls until told to stop; says how.
@@ -130,6 +163,7 @@ fn poll(consumer: &BaseConsumer<MemberContext>, member: &Member, orders: &Orders
             return how;
         }
         member.pass_on_stored(consumer);
+        look_at_group(consumer, member);
         paused = follow(consumer, member, paused);
         let mut next = consumer.poll(if paused { POLL_PAUSED } else { POLL });
         while let Some(polled) = next.take() {
@@ -155,6 +189,33 @@ fn poll(consumer: &BaseConsumer<MemberContext>, member: &Member, orders: &Orders
             // Whoever listened is gone: keeping the partitions would only keep them from others.
             orders.stop(ABANDON);
         }
+    }
+}
+
+/// How long the polling thread may wait to learn what the group has committed: 1 to 5 ms as a rule.
+const COMMITTED: Duration = Duration::from_millis(100);
+
+/// What is asked of the group now and then, each answered from memory or soon.
+fn look_at_group(consumer: &BaseConsumer<MemberContext>, member: &Member) {
+    if member.take_question() {
+        member.answer(native::is_member(consumer.client()));
+    }
+    let new = member.take_new();
+    if new.count() > 0 {
+        // Without an answer a gap at the very beginning goes unnoticed, nothing else.
+        match consumer.committed_offsets(new, COMMITTED) {
+            Ok(committed) => member.begin_at(&committed),
+            Err(error) => log::debug!(target: "kafka", error:%; "what is committed is not known"),
+        }
+    }
+    let back = member.take_back_to();
+    if back.count() > 0
+        // librdkafka itself commits only what is more than before.
+        && let Err(error) = consumer.commit(&back, CommitMode::Async)
+    {
+        member
+            .link
+            .warn(&format!("offsets that went back are not committed: {error}"));
     }
 }
 
@@ -209,11 +270,11 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&self) {
-        self.member.paused.store(true, Ordering::Release);
+        self.member.pause(true);
     }
 
     fn resume(&self) {
-        self.member.paused.store(false, Ordering::Release);
+        self.member.pause(false);
     }
 
     fn check(&self) -> Result<(), LogError> {
@@ -229,6 +290,10 @@ impl Consumer for KafkaConsumer {
 
     fn lag(&self) -> Vec<Lag> {
         self.member.lag()
+    }
+
+    fn losses(&self) -> Losses {
+        self.member.losses()
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'static, ()> {
@@ -250,5 +315,32 @@ impl Consumer for KafkaConsumer {
 impl Drop for KafkaConsumer {
     fn drop(&mut self) {
         self.orders.stop(ABANDON);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::Signal;
+
+    #[test]
+    fn a_panic_on_the_polling_thread_fails_the_consumer_and_ends_its_signals() {
+        let (sender, mut signals) = mpsc::unbounded_channel();
+        let link = Arc::new(Link::new("h:1"));
+        let member = Member::new("g".into(), link, Arc::default(), sender);
+        let orders = Orders::default();
+        let ended = Ended(&member, &orders);
+        let how = guarded(&member, || panic!("odd {}", "record"));
+        assert_eq!(how, ABANDON);
+        drop(ended);
+        match signals.try_recv() {
+            Ok(Signal::Failed(error)) => {
+                assert!(error.to_string().ends_with("panicked: odd record"), "{error}")
+            }
+            other => panic!("not told: {other:?}"),
+        }
+        assert!(signals.blocking_recv().is_none(), "the signals go on");
+        assert!(member.check().is_err());
+        assert!(orders.wait(Duration::ZERO), "who closes would wait");
     }
 }

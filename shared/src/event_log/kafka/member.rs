@@ -14,61 +14,75 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rdkafka::{
-    ClientContext, Message as _, Offset as KafkaOffset, Statistics, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    Message as _, Offset as KafkaOffset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     message::BorrowedMessage,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    lag::Standing,
-    link::{Link, code, lock, route},
+    health::Status,
+    lag::{Standing, Upset},
+    link::{Link, lock},
     next_generation,
     record::consumed,
 };
-use crate::event_log::{Assignment, ConsumedRecord, Lag, LogError, Offset, Partition, Signal};
+use crate::event_log::{
+    Assignment, ConsumedRecord, Lag, LogError, Losses, Offset, Partition, Signal, progress::Progress,
+};
 
 /// One member, shared by the polling thread, librdkafka's callbacks and the hand on the subscription.
 pub(super) struct Member {
     pub(super) group: String,
     pub(super) link: Arc<Link>,
-    generations: Arc<AtomicU64>,
-    held: Mutex<Held>,
+    pub(super) generations: Arc<AtomicU64>,
+    pub(super) held: Mutex<Held>,
     outgoing: Mutex<Outgoing>,
     /// Something was stored that librdkafka does not know of yet.
     stored: AtomicBool,
     /// Wanted; the polling thread sees to it.
     pub(super) paused: AtomicBool,
-    status: Mutex<Status>,
+    /// Whether handlers get on with what they have while no more is taken.
+    pub(super) handling: Mutex<Progress>,
+    pub(super) status: Mutex<Status>,
+    pub(super) losses: Mutex<Losses>,
+    /// What times are counted from.
+    origin: Instant,
 }
 
-type Held = HashMap<Arc<str>, BTreeMap<Partition, Holding>>;
+pub(super) type Held = HashMap<Arc<str>, BTreeMap<Partition, Holding>>;
 
-struct Holding {
-    generation: u64,
+pub(super) struct Holding {
+    pub(super) generation: u64,
     /// Stored, not yet given to librdkafka.
     next: Option<Offset>,
-    standing: Standing,
+    pub(super) standing: Standing,
+    /// It is not known yet what the group had committed when this began.
+    pub(super) new: bool,
+    /// Offsets went back to here: to be committed although it is less than what was.
+    pub(super) back_to: Option<Offset>,
+}
+
+impl Holding {
+    pub(super) fn new(generation: u64, standing: Standing) -> Self {
+        Self {
+            generation,
+            next: None,
+            standing,
+            new: true,
+            back_to: None,
+        }
+    }
 }
 
 struct Outgoing {
     /// `None` once the subscription is over.
     signals: Option<UnboundedSender<Signal>>,
     batch: Vec<ConsumedRecord>,
-}
-
-/// How the membership stands.
-#[derive(Default)]
-struct Status {
-    joined: bool,
-    /// What librdkafka last said about this member.
-    reason: Option<String>,
-    failure: Option<LogError>,
 }
 
 impl Member {
@@ -89,8 +103,15 @@ impl Member {
             }),
             stored: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            handling: Mutex::new(Progress::default()),
             status: Mutex::new(Status::default()),
+            losses: Mutex::new(Losses::default()),
+            origin: Instant::now(),
         }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.origin.elapsed()
     }
 
     /// Takes note; the polling thread passes it on. Dropped where that assignment is over.
@@ -105,7 +126,22 @@ impl Member {
             holding.next = Some(next);
             holding.standing.done(next);
             self.stored.store(true, Ordering::Release);
+            lock(&self.handling).moved(self.now());
         }
+    }
+
+    /// From now on nothing more is wanted, or everything again.
+    pub(super) fn pause(&self, paused: bool) {
+        if self.paused.swap(paused, Ordering::AcqRel) == paused {
+            return;
+        }
+        let (now, mut held) = (self.now(), lock(&self.held));
+        let mut busy = false;
+        for holding in held.values_mut().flat_map(BTreeMap::values_mut) {
+            holding.standing.paused_or_resumed(now);
+            busy |= holding.standing.is_busy();
+        }
+        lock(&self.handling).has_work(paused && busy, now);
     }
 
     /// Gives librdkafka what was stored; it commits that in the background, at a revocation and at
@@ -134,7 +170,10 @@ impl Member {
         self.list(|_| Some(KafkaOffset::Invalid))
     }
 
-    fn list(&self, mut offset: impl FnMut(&mut Holding) -> Option<KafkaOffset>) -> TopicPartitionList {
+    pub(super) fn list(
+        &self,
+        mut offset: impl FnMut(&mut Holding) -> Option<KafkaOffset>,
+    ) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in lock(&self.held).iter_mut() {
             for (partition, holding) in partitions {
@@ -149,13 +188,29 @@ impl Member {
 
     /// Adds a polled record to the batch under the generation of now; says how many there are.
     pub(super) fn collect(&self, message: &BorrowedMessage<'_>) -> usize {
-        let found = take_note(&mut lock(&self.held), message);
+        let mut found = self.take_note(message);
+        if let Some((topic, generation, Some(upset))) = &mut found {
+            *generation = self.begin_anew(topic, message, *generation, *upset);
+        }
         let mut outgoing = lock(&self.outgoing);
         // Not in hand: a left-over of an assignment that is over, somebody else is given it again.
-        if let Some((topic, generation)) = found {
+        if let Some((topic, generation, _)) = found {
             outgoing.batch.push(consumed(message, topic, generation));
         }
         outgoing.batch.len()
+    }
+
+    /// A record of a partition in hand is on its way: its topic, the generation of now, and whether it
+    /// stands where it should not.
+    fn take_note(&self, message: &BorrowedMessage<'_>) -> Option<(Arc<str>, u64, Option<Upset>)> {
+        let mut held = lock(&self.held);
+        let (topic, _) = held.get_key_value(message.topic())?;
+        let topic = Arc::clone(topic);
+        let holding = held.get_mut(&topic)?.get_mut(&message.partition())?;
+        let upset = holding
+            .standing
+            .delivered(message.offset(), written(message), self.now());
+        Some((topic, holding.generation, upset))
     }
 
     /// How far the group is behind in what is in hand.
@@ -179,7 +234,7 @@ impl Member {
             .is_some_and(|signals| !signals.is_closed())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let mut outgoing = lock(&self.outgoing);
         outgoing.flush();
         outgoing.send(signal);
@@ -198,26 +253,7 @@ impl Member {
         lock(&self.outgoing).signals = None;
     }
 
-    /// Whether this is a member of the group; the reason where not.
-    pub(super) fn check(&self) -> Result<(), LogError> {
-        let status = lock(&self.status);
-        if let Some(failure) = &status.failure {
-            return Err(failure.clone());
-        }
-        if self.link.is_away() {
-            return Err(self.link.unavailable());
-        }
-        if !status.joined {
-            let reason = status.reason.as_deref().unwrap_or("not a member yet");
-            return Err(LogError::Unavailable(format!(
-                "joining the group {}: {reason}",
-                self.group
-            )));
-        }
-        Ok(())
-    }
-
-    fn assigned(&self, list: &TopicPartitionList) {
+    pub(super) fn assigned(&self, list: &TopicPartitionList) {
         let mut assignments = Vec::with_capacity(list.count());
         {
             let mut held = lock(&self.held);
@@ -228,14 +264,8 @@ impl Member {
                 };
                 let generation = next_generation(&self.generations);
                 let partitions = held.entry(Arc::clone(&topic)).or_default();
-                partitions.insert(
-                    element.partition(),
-                    Holding {
-                        generation,
-                        next: None,
-                        standing: Standing::default(),
-                    },
-                );
+                let holding = Holding::new(generation, Standing::new(self.now()));
+                partitions.insert(element.partition(), holding);
                 assignments.push(Assignment {
                     topic,
                     partition: element.partition(),
@@ -246,7 +276,8 @@ impl Member {
         {
             let mut status = lock(&self.status);
             status.joined = true;
-            status.reason = None;
+            status.joining.has_work(false, self.now());
+            status.trouble = None;
         }
         self.link.heard();
         log::info!(target: "kafka", group:% = self.group; "assigned: {}", named(&assignments));
@@ -255,7 +286,7 @@ impl Member {
         }
     }
 
-    fn revoked(&self, list: &TopicPartitionList, lost: bool) {
+    pub(super) fn revoked(&self, list: &TopicPartitionList, lost: bool) {
         let mut assignments = Vec::with_capacity(list.count());
         {
             let mut held = lock(&self.held);
@@ -280,7 +311,8 @@ impl Member {
         if lost {
             let mut status = lock(&self.status);
             status.joined = false;
-            status.reason = Some("the membership was lost".into());
+            status.is_member = false;
+            status.trouble = Some((self.now(), "the membership was lost".into()));
         }
         log::info!(target: "kafka", group:% = self.group, lost; "revoked: {}", named(&assignments));
         if !assignments.is_empty() {
@@ -289,13 +321,12 @@ impl Member {
     }
 }
 
-/// A record of a partition in hand is on its way: its topic, and the generation of now.
-fn take_note(held: &mut Held, message: &BorrowedMessage<'_>) -> Option<(Arc<str>, u64)> {
-    let (topic, _) = held.get_key_value(message.topic())?;
-    let topic = Arc::clone(topic);
-    let holding = held.get_mut(&topic)?.get_mut(&message.partition())?;
-    holding.standing.delivered(message);
-    Some((topic, holding.generation))
+/// When a record was written, as the log has it; a record without a time is of now.
+pub(super) fn written(message: &BorrowedMessage<'_>) -> SystemTime {
+    let written = message.timestamp().to_millis();
+    let written = written.and_then(|millis| u64::try_from(millis).ok());
+    let written = written.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
+    written.unwrap_or_else(SystemTime::now)
 }
 
 impl Outgoing {
@@ -310,86 +341,6 @@ impl Outgoing {
         if let Some(signals) = &self.signals {
             // The polling thread looks after a receiver that is gone.
             let _ = signals.send(signal);
-        }
-    }
-}
-
-/// The [`Member`] as librdkafka's context.
-pub(super) struct MemberContext(pub(super) Arc<Member>);
-
-impl ClientContext for MemberContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        route(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = code(&error);
-        if code == RDKafkaErrorCode::Fatal {
-            // Comes out of `poll` too, where it ends the consumer.
-            return;
-        }
-        if !matches!(code, RDKafkaErrorCode::AllBrokersDown) {
-            lock(&self.0.status).reason = Some(reason.to_owned());
-        }
-        self.0.link.complained(code, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let mut held = lock(&self.0.held);
-        for (name, topic) in &statistics.topics {
-            let Some(partitions) = held.get_mut(name.as_str()) else {
-                continue;
-            };
-            for (partition, holding) in partitions {
-                if let Some(known) = topic.partitions.get(partition) {
-                    holding.standing.heard(known);
-                }
-            }
-        }
-    }
-}
-
-impl ConsumerContext for MemberContext {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => self.0.assigned(list),
-            Rebalance::Revoke(list) => {
-                // librdkafka commits what it knows of while it gives the partitions back.
-                self.0.pass_on_stored(consumer);
-                self.0.revoked(list, consumer.assignment_lost());
-            }
-            Rebalance::Error(error) => self.0.link.warn(&format!("rebalance: {error}")),
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance
-            && list.count() > 0
-            && self.0.paused.load(Ordering::Acquire)
-            && let Err(error) = consumer.pause(list)
-        {
-            self.0.link.warn(&format!("new partitions not paused: {error}"));
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        let Err(error) = result else {
-            return self.0.link.heard();
-        };
-        match code(&error) {
-            RDKafkaErrorCode::NoOffset => {}
-            // The next owner is given those records again: at least once, as promised.
-            RDKafkaErrorCode::RebalanceInProgress
-            | RDKafkaErrorCode::IllegalGeneration
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::WaitingForCoordinator
-            | RDKafkaErrorCode::StaleMemberEpoch => {
-                log::debug!(target: "kafka", group:% = self.0.group, error:%; "commit came too late");
-            }
-            _ => self
-                .0
-                .link
-                .warn(&format!("commit of group {}: {error}", self.0.group)),
         }
     }
 }

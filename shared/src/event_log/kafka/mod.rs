@@ -8,6 +8,10 @@
 //!   librdkafka answers only by blocking runs on a thread of its own.
 //! - While the brokers are away, everything waits and goes on by itself; [`EventLog::check`] and
 //!   [`Consumer::check`](super::Consumer::check) say what librdkafka last complained about.
+//! - A key has one partition, whoever writes it: records are placed by `murmur2_random`, the rule of
+//!   Java's clients. Clients made of librdkafka use another one by default (`consistent_random`, which
+//!   is CRC32) and have to be given `partitioner=murmur2_random`, or a key stands in two partitions and
+//!   its order is gone.
 //!
 //! Hazards a reader should know: `producer` (fatal errors), `member` (rebalances),
 //! `consumer` (closing).
@@ -29,18 +33,27 @@ use futures_util::future::BoxFuture;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use tokio::sync::oneshot;
 
-use self::{admin::Probe, link::Link, producer::Publisher};
+use self::{admin::Probe, age::Ages, link::Link, producer::Publisher};
 use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail, TailFrom, TopicSettings};
 
 mod admin;
+mod age;
 mod consumer;
+mod context;
+mod health;
 mod lag;
 mod link;
 mod member;
+mod native;
+mod options;
 mod producer;
 mod record;
+mod setbacks;
 mod tail;
+mod topics;
+mod watch;
 
+pub use options::{read as read_options, refusal};
 pub use record::consumed;
 
 /// How long a broker may take to answer. Ours answer in milliseconds; one that was frozen for longer
@@ -183,8 +196,8 @@ impl KafkaSettings {
             // Records end the wait at once, but a new or resumed partition is asked for only with the
             // next request: this is how long such a partition may stand still.
             .set("fetch.wait.max.ms", "100")
-            // What the lag is told from.
-            .set("statistics.interval.ms", "2000");
+            // What the lag and readiness are told from.
+            .set("statistics.interval.ms", "1000");
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")
@@ -261,6 +274,7 @@ impl EventLog for KafkaLog {
         let config = self.settings.for_consumer(&subscription.group);
         consumer::subscribe(
             &config,
+            Ages::new(self.settings.for_tail(), Arc::clone(&self.link)),
             subscription,
             Arc::clone(&self.link),
             Arc::clone(&self.probe),

@@ -11,6 +11,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -23,12 +24,14 @@ use rdkafka::{
     ClientConfig, ClientContext, Message as _,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 use tokio::sync::oneshot;
 
-use super::link::{Link, code, route};
+use super::{
+    link::{Link, code, route},
+    native,
+};
 use crate::event_log::{Delivery, LogError, Position, Record};
 
 /// How long the polling thread sleeps at most; how late it notices that it should end.
@@ -100,13 +103,7 @@ impl Publisher {
         request.key = record.key.as_deref();
         request.payload = record.value.as_deref();
         if !record.headers.is_empty() {
-            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            request.headers = Some(record.headers.iter().fold(headers, |headers, header| {
-                headers.insert(Header {
-                    key: &header.name,
-                    value: header.value.as_deref(),
-                })
-            }));
+            request.headers = Some(native::owned(&record.headers));
         }
         for attempt in 1.. {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +172,11 @@ impl Publisher {
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Acquire) {
-                    polled.poll(POLL);
+                    // A panic costs the answer of one record, which its publisher takes for unconfirmed;
+                    // without this thread no record would ever be answered again.
+                    if catch_unwind(AssertUnwindSafe(|| polled.poll(POLL))).is_err() {
+                        log::error!(target: "kafka", "a delivery could not be told: the polling thread panicked");
+                    }
                 }
                 // As a rule the last owner, so this throws away what waits and answers each promise.
             })

@@ -2,27 +2,25 @@
 
 use std::sync::Arc;
 
-use rdkafka::{
-    Message as _,
-    message::{BorrowedMessage, Headers as _},
-};
+use rdkafka::{Message as _, error::RDKafkaErrorCode, message::BorrowedMessage};
 
-use crate::event_log::{ConsumedRecord, Header, Position};
+use super::native;
+use crate::event_log::{ConsumedRecord, Position};
 
-/// A copy that outlives librdkafka's buffer.
+/// A copy that outlives librdkafka's buffer. Never panics, whatever stands in the record.
 pub fn consumed(message: &BorrowedMessage<'_>, topic: Arc<str>, generation: u64) -> ConsumedRecord {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        headers.iter().map(copy).collect()
+    let (partition, offset) = (message.partition(), message.offset());
+    let headers = native::headers(message).unwrap_or_else(|error| {
+        // No broker takes such a record; what can be read of it is better than nothing.
+        let error = RDKafkaErrorCode::from(error);
+        log::warn!(target: "kafka", topic = &*topic, partition, offset, error:%; "headers cannot be read");
+        Vec::new()
     });
     ConsumedRecord {
         position: Position {
             topic,
-            partition: message.partition(),
-            offset: message.offset(),
+            partition,
+            offset,
         },
         generation,
         key: message.key().map(<[u8]>::to_vec),

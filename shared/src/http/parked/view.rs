@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::Timestamp,
+    event_log::HeaderName,
     parking::{Entry, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, ReplayJob, Request},
 };
 
@@ -159,7 +160,7 @@ pub fn summary(record: &ParkedRecord) -> Summary {
 }
 
 pub fn detail(record: &ParkedRecord, behind: usize) -> Detail {
-    let header = |header: &crate::parking::ParkedHeader| json!({ "name": header.name, "value": text(header.value.as_ref()) });
+    let header = |header: &crate::parking::ParkedHeader| json!({ "name": name(&header.name), "value": text(header.value.as_ref()) });
     Detail {
         summary: summary(record),
         lane: (!record.lane.is_alone()).then_some(record.lane),
@@ -169,6 +170,10 @@ pub fn detail(record: &ParkedRecord, behind: usize) -> Detail {
         headers: record.headers.iter().map(header).collect(),
         history: record.history.clone(),
     }
+}
+
+fn name(name: &HeaderName) -> Value {
+    name.as_str().map_or_else(|| hex(name.as_bytes()), Value::from)
 }
 
 /// What an operator asked for, as a word.
@@ -187,9 +192,11 @@ fn text(binary: Option<&Binary>) -> Value {
     };
     match str::from_utf8(&binary.bytes) {
         Ok(text) => text.into(),
-        Err(_) => {
-            let hex: String = binary.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "hex": hex })
-        }
+        Err(_) => hex(&binary.bytes),
     }
+}
+
+fn hex(bytes: &[u8]) -> Value {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "hex": hex })
 }

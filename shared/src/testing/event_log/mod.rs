@@ -108,7 +108,7 @@ fn record(topic: &str, key: &str, value: &str) -> Record {
         key: Some(key.as_bytes().to_vec()),
         value: Some(value.as_bytes().to_vec()),
         headers: vec![Header {
-            name: "header".to_owned(),
+            name: "header".into(),
             value: Some(b"of it".to_vec()),
         }],
     }

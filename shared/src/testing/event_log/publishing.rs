@@ -104,7 +104,7 @@ pub async fn records_without_a_key_are_spread(subject: &impl LogUnderTest) {
 pub async fn everything_of_a_record_survives(subject: &impl LogUnderTest) {
     let (log, topic) = log_with_topic(subject).await;
     let header = |name: &str, value: Option<&[u8]>| Header {
-        name: name.to_owned(),
+        name: name.into(),
         value: value.map(<[u8]>::to_vec),
     };
     let headers = vec![
