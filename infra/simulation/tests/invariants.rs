@@ -42,6 +42,8 @@ fn order() -> Order {
         created_at: NOW,
         updated_at: NOW,
         context: Context::default(),
+        end_context: None,
+        announced_again: None,
     }
 }
 
