@@ -42,8 +42,8 @@ fn order() -> Order {
         created_at: NOW,
         updated_at: NOW,
         context: Context::default(),
-        announced_again: Default::default(),
         end_context: None,
+        announced_again: None,
     }
 }
 

@@ -68,7 +68,7 @@ pub fn cancelled_again(order: &Order, validation: &OrderValidated, now: Timestam
     let lost = validation.is_valid
         && order.status == OrderStatus::Cancelled
         && now.since(order.updated_at) >= LOST_AFTER;
-    lost.then(|| OrderCancelled {
+    lost.then_some(OrderCancelled {
         id: order.id,
         customer_id: Some(order.customer_id),
         amount: Some(order.amount),

@@ -252,7 +252,7 @@ impl<V> Page<V> {
         let ids = found.unreadable;
         Page {
             items: found.documents.iter().map(show).collect(),
-            unreadable: (!ids.is_empty()).then(|| Unreadable {
+            unreadable: (!ids.is_empty()).then_some(Unreadable {
                 count: ids.len(),
                 ids,
             }),
