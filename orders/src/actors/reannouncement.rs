@@ -19,7 +19,7 @@ use shared::{
     environment::Environment,
     metrics::Metrics,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::repository::announcement;
 use crate::domain::Order;
@@ -148,10 +148,10 @@ async fn announce(publisher: Recipient<Publish>, overdue: Vec<Order>) {
         log::warn!(target: "ReannouncementActor", order_id:% = order.id, customer_id:% = order.customer_id;
             "not final yet, announced again");
     }
-    let (told, confirmed) = oneshot::channel();
+    let (settled, mut told) = mpsc::unbounded_channel();
     publisher.do_send(Publish {
         events: overdue.iter().map(announcement).collect(),
-        confirmed: told,
+        settled,
     });
-    let _ = confirmed.await;
+    while told.recv().await.is_some() {}
 }

@@ -35,6 +35,10 @@ pub trait Command: Send + 'static {
     fn in_line_with(&self) -> Option<LaneId> {
         None
     }
+    /// About how many bytes it writes. Only worth telling where that is much.
+    fn bytes(&self) -> usize {
+        1024
+    }
     /// Decides on the copies.
     fn decide(&self, workspace: &mut Self::Workspace, now: Timestamp) -> Self::Reply;
     /// Whether by this reply the event behind the command has failed. Such a decision puts nothing;
@@ -100,11 +104,13 @@ impl<C: Command> Execute<C> {
 }
 
 /// A command of whatever type with its asker. It claims its documents and the key of its event.
-pub(super) trait Task<W>: Waiting {
+pub(super) trait Task<W>: Waiting + Send {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
     fn expects_to_create(&self) -> Option<DocumentKey>;
     fn lane(&self) -> Option<LaneId>;
+    /// Whether its asker can be told to come again: a request, not an event.
+    fn can_be_refused(&self) -> bool;
     /// Whether the event behind it may be followed by others of its key. Fails where the rules panicked.
     fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<Followed, RepositoryError>;
     /// What was decided last is durable.
@@ -183,6 +189,10 @@ impl<C: Command> Waiting for Pending<C> {
         &self.claims
     }
 
+    fn bytes(&self) -> usize {
+        self.command.bytes()
+    }
+
     fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -199,6 +209,10 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
 
     fn lane(&self) -> Option<LaneId> {
         self.lane
+    }
+
+    fn can_be_refused(&self) -> bool {
+        self.deadline.is_some()
     }
 
     fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<Followed, RepositoryError> {

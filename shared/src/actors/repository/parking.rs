@@ -67,6 +67,13 @@ impl<W: Workspace> Command for ChangeIn<W> {
         }
     }
 
+    fn bytes(&self) -> usize {
+        match &self.change {
+            Change::Park(new) => 1024 + new.record.value.as_ref().map_or(0, Vec::len),
+            _ => 1024,
+        }
+    }
+
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = workspace.parked();
         let known = parked.get(self.id).cloned();

@@ -4,8 +4,12 @@
 //! handed over before it is answered. A round that cannot reach the database keeps its commands, in
 //! their order, until it can; only those with a deadline give up.
 //!
-//! The first try rests on memory (see [`super::memory`] for the rule that makes this safe); what it
-//! cannot settle is tried on what is read.
+//! The first try of a round rests on memory (see [`super::memory`] for the rule that makes this safe);
+//! what it cannot settle is tried on what is read.
+//!
+//! A round ends with the first try that the database answers. Commands that met a conflict, or of
+//! which one is refused for good, are left over, in groups: each becomes a round of its own, so that
+//! the contested document, or the command that will never be taken, is soon alone and delays nobody.
 
 use std::{
     cell::RefCell,
@@ -17,26 +21,25 @@ use std::{
 
 use actix::Recipient;
 use mongodb::bson::RawDocumentBuf;
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     RepositoryError, Workspace,
     command::{Followed, Task},
+    held::{Held, Waiting},
     memory::Memory,
     outbox_ledger::OutboxLedger,
     parking::StoppedLanes,
     profile::WriteProfile,
+    sweep::is_old,
     workspace::Change,
 };
 use crate::{
-    actors::publisher::Publish,
+    actors::publisher::{Publish, Settlement},
     contracts::EventId,
-    document_store::{Commit, Document, DocumentKey, DocumentStore, Mark, Outcome, StoreError, Write, id},
+    document_store::{Commit, Document, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
-    environment::Environment,
+    environment::{Environment, Timestamp},
     metrics::Metrics,
     mutants::{self, Mutant},
     parking::ParkedRecord,
@@ -48,6 +51,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A command from a request whose documents others keep changing is given up after so many tries.
 const MAX_CONFLICTS: u32 = 20;
+/// A request is refused by a document of which so many events are not published yet. Each is about
+/// 600 bytes, and a document is written whole.
+const MOST_UNPUBLISHED: usize = 1_000;
 
 /// What a round works with.
 #[derive(Clone)]
@@ -56,6 +62,7 @@ pub(super) struct Tools {
     pub publisher: Recipient<Publish>,
     pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub held: Rc<RefCell<Held>>,
     pub memory: Rc<RefCell<Memory>>,
     pub stopped_lanes: Rc<RefCell<StoppedLanes>>,
     pub environment: Environment,
@@ -67,23 +74,137 @@ pub(super) struct Tools {
 pub(super) struct Aftermath {
     /// Events handed over.
     pub handed_over: Vec<HandOver>,
-    /// Documents to mark.
-    pub marks: Vec<Mark>,
 }
 
 /// Events on their way into the log.
 pub(super) struct HandOver {
-    pub events: BTreeMap<DocumentKey, Vec<EventId>>,
-    pub confirmed: oneshot::Receiver<Vec<EventId>>,
-    /// Given back when they have arrived.
-    pub permits: Vec<OwnedSemaphorePermit>,
+    pub events: Vec<EventId>,
+    pub settled: mpsc::UnboundedReceiver<Vec<Settlement>>,
 }
 
-pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<W>>>) -> Aftermath {
+/// Commands of one round.
+pub(super) struct Group<W> {
+    pub tasks: Vec<Box<dyn Task<W>>>,
+    /// How often they met a conflict.
+    conflicts: u32,
+}
+
+impl<W: Workspace> Group<W> {
+    pub fn new(tasks: Vec<Box<dyn Task<W>>>) -> Group<W> {
+        Group { tasks, conflicts: 0 }
+    }
+
+    /// How long it rests before it is tried again; not at all after its first conflict, which may well
+    /// have been with what it only remembered.
+    pub fn rest(&self, tools: &Tools) -> Option<Duration> {
+        (self.conflicts > 1).then(|| tools.environment.jitter(pause(self.conflicts - 1)))
+    }
+
+    /// It met a conflict, in `contested` if that is known. Commands that share a document stay
+    /// together, in their order.
+    fn contested(self) -> Vec<Group<W>> {
+        let conflicts = self.conflicts + 1;
+        let mut tasks = self.tasks;
+        if conflicts >= MAX_CONFLICTS {
+            let error = || RepositoryError::Unavailable("its documents keep changing".into());
+            give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
+        }
+        // What was decided on memory may have met its own past only: read it together first.
+        let apart = if conflicts > 1 { halves(tasks) } else { vec![tasks] };
+        let group = |tasks: Vec<_>| Group { tasks, conflicts };
+        let groups = apart.into_iter().map(group);
+        groups.filter(|group| !group.tasks.is_empty()).collect()
+    }
+
+    /// The database refuses one of its documents for good.
+    fn rejected(self, why: &str) -> Vec<Group<W>> {
+        let Group { mut tasks, conflicts } = self;
+        if tasks.len() == 1 {
+            log::error!(target: "RepositoryActor", "a command cannot be written and fails: {why}");
+            give_up(&mut tasks, |_| true, || RepositoryError::Unfit(why.to_owned()));
+            return Vec::new();
+        }
+        // One document's commands are decided one after the other, so any cut keeps their order, as
+        // long as the first part is done before the second begins.
+        let later = tasks.split_off(tasks.len() / 2);
+        [tasks, later].map(|tasks| Group { tasks, conflicts }).into()
+    }
+}
+
+/// Groups that share no claim each by itself; those that do one behind the other.
+pub(super) fn apart<W: Workspace>(groups: Vec<Group<W>>) -> Vec<Vec<Group<W>>> {
+    let mut sets: Vec<(BTreeSet<DocumentKey>, Vec<Group<W>>)> = Vec::new();
+    for group in groups {
+        let claims = group.tasks.iter().flat_map(|task| task.claims()).copied();
+        let mut joined = (claims.collect::<BTreeSet<_>>(), Vec::new());
+        let touching: Vec<_> = sets
+            .extract_if(.., |(claims, _)| !claims.is_disjoint(&joined.0))
+            .collect();
+        for (claims, earlier) in touching {
+            joined.0.extend(claims);
+            joined.1.extend(earlier);
+        }
+        joined.1.push(group);
+        sets.push(joined);
+    }
+    sets.into_iter().map(|(_, groups)| groups).collect()
+}
+
+/// About two halves that share no claim; one where all hang together.
+fn halves<W: Workspace>(tasks: Vec<Box<dyn Task<W>>>) -> Vec<Vec<Box<dyn Task<W>>>> {
+    let mut sets: Vec<(BTreeSet<DocumentKey>, Vec<usize>)> = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let mut joined = (
+            task.claims().iter().copied().collect::<BTreeSet<_>>(),
+            vec![index],
+        );
+        let touching: Vec<_> = sets
+            .extract_if(.., |(claims, _)| !claims.is_disjoint(&joined.0))
+            .collect();
+        for (claims, members) in touching {
+            joined.0.extend(claims);
+            joined.1.extend(members);
+        }
+        sets.push(joined);
+    }
+    let (all, mut first) = (tasks.len(), BTreeSet::new());
+    for (_, members) in &sets {
+        // The last set never joins the first half, or there would be no second.
+        if first.len() + members.len() <= all / 2 || first.is_empty() && sets.len() > 1 {
+            first.extend(members.iter().copied());
+        }
+    }
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    for (index, task) in tasks.into_iter().enumerate() {
+        if first.contains(&index) {
+            one.push(task);
+        } else {
+            other.push(task);
+        }
+    }
+    vec![one, other]
+}
+
+fn pause(failures: u32) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << failures.min(16))
+        .min(LONGEST_PAUSE)
+}
+
+/// How a round ended.
+pub(super) struct Ended<W> {
+    pub aftermath: Aftermath,
+    /// Not done yet: each is to be a round of its own, one after the other.
+    pub left: Vec<Group<W>>,
+}
+
+pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W> {
+    let Group { mut tasks, conflicts } = group;
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
-    let mut conflicts = 0;
-    let mut grounds = if tools.profile.remembers() && tools.memory.borrow().is_sound() {
+    let mut left = Vec::new();
+    let remembers = tools.profile.remembers() && conflicts == 0;
+    let mut grounds = if remembers && tools.memory.borrow().is_sound() {
         Grounds::Remembered
     } else {
         Grounds::Read
@@ -94,11 +215,14 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
         match attempted {
             Ok(Attempted::Unsettled) => continue,
             Ok(Attempted::Written) => {
-                conflicts += 1;
-                if conflicts >= MAX_CONFLICTS {
-                    let error = || RepositoryError::Unavailable("its documents keep changing".into());
-                    give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
-                }
+                left = Group { tasks, conflicts }.contested();
+                break;
+            }
+            Err(StoreError::Rejected(why)) => {
+                tools.memory.borrow_mut().forget_all();
+                tools.memory.borrow_mut().answered();
+                left = Group { tasks, conflicts }.rejected(&why);
+                break;
             }
             Err(error) => {
                 if failures == 0 {
@@ -115,13 +239,10 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
             }
         }
         if !tasks.is_empty() {
-            let pause = FIRST_PAUSE
-                .saturating_mul(1 << (failures + conflicts).min(16))
-                .min(LONGEST_PAUSE);
-            tokio::time::sleep(tools.environment.jitter(pause)).await;
+            tokio::time::sleep(tools.environment.jitter(pause(failures))).await;
         }
     }
-    aftermath
+    Ended { aftermath, left }
 }
 
 fn give_up<W>(
@@ -176,8 +297,18 @@ async fn attempt<W: Workspace>(
         );
     }
 
+    let crowded = crowded(&mut workspace);
+    let too_many = || RepositoryError::Unavailable("too many events of it are not published yet".into());
+    give_up(
+        tasks,
+        |task| task.can_be_refused() && touches(task, &crowded),
+        too_many,
+    );
+
     let now = tools.environment.now();
     let mut unsettled = false;
+    // By task, in their order.
+    let mut announced: Vec<Vec<EventId>> = Vec::new();
     for mut task in std::mem::take(tasks) {
         let lane = task.lane();
         if tools.stopped_lanes.borrow().contains(lane) {
@@ -188,6 +319,7 @@ async fn attempt<W: Workspace>(
             // A failure has effects beyond this round, so it has to be certain.
             Ok(Followed::No) | Err(_) if !assumed.is_empty() => {
                 tasks.push(task);
+                announced.push(newly_announced(&mut workspace));
                 unsettled = true;
             }
             Ok(followed) => {
@@ -195,6 +327,7 @@ async fn attempt<W: Workspace>(
                     tools.stopped_lanes.borrow_mut().stop(lane);
                 }
                 tasks.push(task);
+                announced.push(newly_announced(&mut workspace));
             }
             Err(error) => {
                 tools.stopped_lanes.borrow_mut().stop(lane);
@@ -217,8 +350,11 @@ async fn attempt<W: Workspace>(
         return Ok(Attempted::Unsettled);
     }
     if mutants::is_active(Mutant::PublishBeforeCommit) {
-        let announced = changes.iter().map(|change| (change.key, change.outbox.clone()));
-        HandOver::to(&tools.publisher, announced.collect());
+        let events = changes.iter().flat_map(|change| change.announced.clone());
+        tools.publisher.do_send(Publish {
+            events: events.collect(),
+            settled: mpsc::unbounded_channel().0,
+        });
     }
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
@@ -227,18 +363,31 @@ async fn attempt<W: Workspace>(
         changes.clear();
     }
 
-    let mut through: Vec<_> = tasks
-        .extract_if(.., |task| !touches(&**task, &conflicting))
-        .collect();
-    let handed_over = hand_over(tools, changes, aftermath);
-    let permits = through.drain(..).filter_map(Task::succeed).collect();
-    if let Some(handed_over) = handed_over {
-        aftermath.handed_over.push(HandOver {
-            permits,
-            ..handed_over
-        });
+    aftermath.handed_over.extend(hand_over(tools, changes, now));
+    for (task, events) in std::mem::take(tasks).into_iter().zip(announced) {
+        if touches(&*task, &conflicting) {
+            tasks.push(task);
+        } else if let Some(permit) = task.succeed() {
+            if mutants::is_active(Mutant::LosePermit) {
+                std::mem::forget(permit);
+            } else {
+                tools.ledger.borrow_mut().holds_permit(permit, &events);
+            }
+        }
     }
     Ok(Attempted::Written)
+}
+
+fn newly_announced<W: Workspace>(workspace: &mut W) -> Vec<EventId> {
+    let collections = workspace.collections().into_iter();
+    collections.flat_map(|copies| copies.announced()).collect()
+}
+
+fn crowded<W: Workspace>(workspace: &mut W) -> BTreeSet<DocumentKey> {
+    let collections = workspace.collections().into_iter();
+    collections
+        .flat_map(|copies| copies.crowded(MOST_UNPUBLISHED))
+        .collect()
 }
 
 /// What a try rests on, beside the workspace.
@@ -330,10 +479,13 @@ async fn write<W: Workspace>(
     };
     let outcomes = tools.store.commit(commit).await?;
     let mut memory = tools.memory.borrow_mut();
+    let ledger = tools.ledger.borrow();
+    // Events that others may have marked in the middle of the write may be gone from the document.
+    let certain = |write: &Write| write.carried.iter().all(|event| ledger.is_unsettled(*event));
     memory.answered();
     for (write, outcome) in to_remember.into_iter().flatten().zip(&outcomes) {
         match outcome {
-            Outcome::Applied if !parked(&write.key) => memory.remember(write),
+            Outcome::Applied if !parked(&write.key) && certain(&write) => memory.remember(write),
             Outcome::Applied | Outcome::Conflict => memory.forget(&write.key),
         }
     }
@@ -344,46 +496,69 @@ async fn write<W: Workspace>(
     Ok(conflicts.map(|(key, _)| key).collect())
 }
 
-/// Hands the events of written documents over to the publisher, if there are any.
-fn hand_over(tools: &Tools, changes: Vec<Change>, aftermath: &mut Aftermath) -> Option<HandOver> {
-    let mut ledger = tools.ledger.borrow_mut();
+/// Hands over what written documents announce, and nothing else: what was found in them is its
+/// owner's to publish, or the sweep's.
+///
+/// An event that was caused by a record of the log goes at once, since what it rests on is there. One
+/// that a request caused may rest on events of others that its document still holds: it is held until
+/// they are gone, and goes together with them where they are so old that their owner must have died.
+fn hand_over(tools: &Tools, changes: Vec<Change>, now: Timestamp) -> Option<HandOver> {
+    let age = tools.profile.sweep_age();
+    let mut held = tools.held.borrow_mut();
     let mut documents = Vec::new();
-    for Change { key, version, outbox } in changes {
-        let found = ledger.found(key, version, outbox);
-        aftermath.marks.extend(found.mark);
-        documents.push((key, found.hand_over));
+    for change in changes {
+        let Change {
+            key,
+            carried,
+            announced,
+            left_out,
+        } = change;
+        let mut ledger = tools.ledger.borrow_mut();
+        left_out.into_iter().for_each(|event| ledger.left_out(event));
+        if announced.is_empty() {
+            continue;
+        }
+        let at_once = announced.iter().all(OutboxEvent::rests_on_log);
+        let foreign = carried.into_iter().filter(|event| !ledger.knows(event.id));
+        let foreign: Vec<_> = foreign.filter(|_| !at_once).collect();
+        if held.is_waiting(&key) || foreign.iter().any(|event| !is_old(event.time, now, age)) {
+            announced.iter().for_each(|event| ledger.held(key, event.id));
+            held.wait(
+                key,
+                Waiting {
+                    behind: foreign,
+                    events: announced,
+                },
+            );
+        } else {
+            documents.push((key, [foreign, announced].concat()));
+        }
     }
-    HandOver::to(&tools.publisher, documents)
+    HandOver::to(tools, documents)
 }
 
 impl HandOver {
-    /// Hands the events of these documents over, if there are any.
-    pub fn to(
-        publisher: &Recipient<Publish>,
-        documents: Vec<(DocumentKey, Vec<OutboxEvent>)>,
-    ) -> Option<HandOver> {
-        let mut ids = BTreeMap::new();
-        let mut events = Vec::new();
-        for (key, found) in documents.into_iter().filter(|(_, found)| !found.is_empty()) {
-            ids.insert(key, found.iter().map(|event| event.id).collect());
+    /// Hands the events of these documents over, if there are any that are not on their way already.
+    pub fn to(tools: &Tools, documents: Vec<(DocumentKey, Vec<OutboxEvent>)>) -> Option<HandOver> {
+        let mut ledger = tools.ledger.borrow_mut();
+        let mut events: Vec<OutboxEvent> = Vec::new();
+        for (key, mut found) in documents {
+            found.retain(|event| ledger.handed_over(key, event.id));
             events.extend(found);
         }
         if events.is_empty() {
             return None;
         }
+        let ids = events.iter().map(|event| event.id).collect();
         if mutants::is_active(Mutant::SkipOutboxEvent) {
             events.pop();
         }
-        let (told, confirmed) = oneshot::channel();
-        // Were the publisher gone, `told` would be dropped and the sweep would find the events.
-        publisher.do_send(Publish {
+        let (tell, settled) = mpsc::unbounded_channel();
+        // Were the publisher gone, `tell` would be dropped and the sweep would find the events.
+        tools.publisher.do_send(Publish {
             events,
-            confirmed: told,
+            settled: tell,
         });
-        Some(HandOver {
-            events: ids,
-            confirmed,
-            permits: Vec::new(),
-        })
+        Some(HandOver { events: ids, settled })
     }
 }
