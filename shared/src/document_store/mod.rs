@@ -124,7 +124,8 @@ pub enum Outcome {
 }
 
 /// These events are published: they leave the outbox of their document, whatever its version is by
-/// now. The version stays as it is, and so do all other events.
+/// now. The version stays as it is, and so do all other events. An event has one document: of several
+/// marks together, a store may look for the events of all in each of their documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The document.

@@ -248,7 +248,7 @@ async fn a_mark_in_the_middle_of_a_transaction_costs_it_nothing() {
         .commit(commit(true, vec![(one, None, doc! {}), (two, None, doc! {})]))
         .await
         .unwrap();
-    let event = |version: i64| EventId::of(one.id, "Changed", version);
+    let event = move |version: i64| EventId::of(one.id, "Changed", version);
     let marker = tokio::spawn({
         let test = test.clone();
         async move {

@@ -184,13 +184,14 @@ fn by_customer(customer: Uuid, statuses: &[IndexValue], after: Option<Uuid>) -> 
 async fn outboxes_are_found_and_marked_event_by_event() {
     let Some(uri) = uri() else { return };
     let test = Fixture::new(&uri).await;
-    let events = [Uuid::new_v4(), Uuid::new_v4()];
-    let outbox = || doc! { "outbox": [{ "_id": uuid(events[0]) }, { "_id": uuid(events[1]) }] };
+    let event = |key: DocumentKey, number| EventId::of(key.id, "Changed", number);
+    let outbox =
+        |key| doc! { "outbox": [{ "_id": uuid(event(key, 1).0) }, { "_id": uuid(event(key, 2).0) }] };
     let (one, two, three, quiet) = (key(ORDERS), key(ORDERS), key(ACCOUNTS), key(ORDERS));
     let writes = vec![
-        (one, None, outbox()),
-        (two, None, outbox()),
-        (three, None, outbox()),
+        (one, None, outbox(one)),
+        (two, None, outbox(two)),
+        (three, None, outbox(three)),
         (quiet, None, doc! {}),
     ];
     test.store.commit(commit(false, writes)).await.unwrap();
@@ -210,19 +211,16 @@ async fn outboxes_are_found_and_marked_event_by_event() {
     assert_eq!(unpublished("accounts", 10).await, [three.id]);
 
     test.store
-        .commit(commit(false, vec![(two, Some(1), outbox())]))
+        .commit(commit(false, vec![(two, Some(1), outbox(two))]))
         .await
         .unwrap();
-    let both = [one, three, quiet].map(|key| (key, &events[..]));
-    let marks = both.into_iter().chain([(two, &events[..1])]);
-    let marks: Vec<_> = marks
-        .map(|(key, events)| Mark {
-            key,
-            events: events.iter().copied().map(EventId).collect(),
-        })
-        .collect();
-    test.store.mark_published(marks.clone()).await.unwrap();
-    test.store.mark_published(marks.clone()).await.unwrap();
+    let marks = [(one, 2), (three, 2), (quiet, 2), (two, 1)];
+    let marks = marks.map(|(key, events)| Mark {
+        key,
+        events: (1..=events).map(|number| event(key, number)).collect(),
+    });
+    test.store.mark_published(marks.to_vec()).await.unwrap();
+    test.store.mark_published(marks.to_vec()).await.unwrap();
     test.store.mark_published(vec![]).await.unwrap();
     assert_eq!(
         unpublished("orders", 10).await,

@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod command;
+mod groups;
 mod held;
 mod marks;
 mod memory;
@@ -40,12 +41,13 @@ mod workspace;
 
 pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
+use groups::Group;
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeParked, ResumeLane};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
 pub use queries::{Count, Find, List};
-use round::{Aftermath, Ended, Group, Tools};
+use round::{Aftermath, Ended, Tools};
 use sweep::SweptTo;
 pub use workspace::{Change, Copies, CopiesOf, Workspace};
 
@@ -398,7 +400,7 @@ impl<W: Workspace> RepositoryActor<W> {
     /// What a round has left over goes on as rounds of its own. What shares no claim with the rest
     /// goes by itself; the rest one after the other.
     fn go_on_with(&mut self, left: Vec<Group<W>>, ctx: &mut Context<Self>) {
-        for groups in round::apart(left) {
+        for groups in groups::apart(left) {
             match groups.first().and_then(|group| group.rest(&self.tools)) {
                 None => self.left.push_back(groups),
                 Some(rest) => {
