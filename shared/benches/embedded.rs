@@ -87,6 +87,7 @@ fn inserts() -> Commit {
             },
             expected_version: None,
             document: order(order_id, id),
+            carried: Vec::new(),
         }
     };
     Commit {

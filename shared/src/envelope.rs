@@ -5,6 +5,7 @@
 //! as the CloudEvents Kafka binding in binary mode. An event that is announced again gives the same
 //! record to the byte: everything in it was stored with the event.
 
+use mongodb::bson::{Binary, spec::BinarySubtype};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use crate::{
     event_log::{ConsumedRecord, Header, Position, Record},
     json::{FieldError, Fields, Malformed, Text},
     mutants::{self, Mutant},
+    parking::ParkedHeader,
 };
 
 /// What connects an event to what it came from.
@@ -42,8 +44,9 @@ pub struct OutboxEvent {
     pub name: String,
     /// Its content, as JSON.
     pub data: String,
-    /// Whom it is about; the key of the record.
-    pub customer_id: CustomerId,
+    /// Whom it is about; the key of the record. None in a letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
     /// The order it is about, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
@@ -54,6 +57,67 @@ pub struct OutboxEvent {
     /// What it came from.
     #[serde(flatten)]
     pub context: Context,
+    /// A record that goes out as it is, in place of an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<Letter>,
+}
+
+/// A record in an outbox, byte for byte: a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    topic: String,
+    key: Option<Binary>,
+    value: Option<Binary>,
+    headers: Vec<ParkedHeader>,
+}
+
+impl Letter {
+    /// Its name among events.
+    pub const NAME: &'static str = "DeadLetter";
+    /// The largest value that a letter may have, in bytes. The document with the letter holds the
+    /// parked record too, hence the value twice, and MongoDB takes no document over 16 MB.
+    pub const LARGEST: usize = 7 * 1024 * 1024;
+
+    fn of(record: &Record) -> Letter {
+        let header = |header: &Header| ParkedHeader {
+            name: header.name.clone(),
+            value: header.value.as_deref().map(binary),
+        };
+        Letter {
+            topic: record.topic.clone(),
+            key: record.key.as_deref().map(binary),
+            value: record.value.as_deref().map(binary),
+            headers: record.headers.iter().map(header).collect(),
+        }
+    }
+
+    fn record(&self) -> Record {
+        let bytes = |binary: &Option<Binary>| binary.as_ref().map(|binary| binary.bytes.clone());
+        let header = |header: &ParkedHeader| Header {
+            name: header.name.clone(),
+            value: bytes(&header.value),
+        };
+        Record {
+            topic: self.topic.clone(),
+            key: bytes(&self.key),
+            value: bytes(&self.value),
+            headers: self.headers.iter().map(header).collect(),
+        }
+    }
+
+    /// The text of its first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.name == *name)?;
+        str::from_utf8(&header.value.as_ref()?.bytes).ok()
+    }
+}
+
+fn binary(bytes: &[u8]) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    }
 }
 
 impl OutboxEvent {
@@ -73,7 +137,7 @@ impl OutboxEvent {
             id,
             name: E::NAME.to_owned(),
             data: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
-            customer_id,
+            customer_id: Some(customer_id),
             order_id: event.order_id(),
             time,
             source: source.to_owned(),
@@ -84,11 +148,41 @@ impl OutboxEvent {
                     .map(|parent| child_span(parent, id)),
                 ..context.clone()
             },
+            letter: None,
         }
+    }
+
+    /// A record that is to go out as it is.
+    pub fn letter(id: EventId, record: &Record, time: Timestamp) -> OutboxEvent {
+        OutboxEvent {
+            id,
+            name: Letter::NAME.to_owned(),
+            data: String::new(),
+            customer_id: None,
+            order_id: None,
+            time,
+            source: String::new(),
+            context: Context::default(),
+            letter: Some(Letter::of(record)),
+        }
+    }
+
+    /// What it is about: of one subject, events are published in their order.
+    pub fn subject(&self) -> Uuid {
+        let order = self.order_id.map(Uuid::from);
+        order.or(self.customer_id.map(Uuid::from)).unwrap_or(self.id.0)
+    }
+
+    /// Whether what it rests on is in the log for sure: it was caused by a record of the log.
+    pub fn rests_on_log(&self) -> bool {
+        self.letter.is_some() || self.context.causation_id.is_some()
     }
 
     /// The record to publish.
     pub fn record(&self, topic: &str) -> Record {
+        if let Some(letter) = &self.letter {
+            return letter.record();
+        }
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Value<'a> {
@@ -99,7 +193,7 @@ impl OutboxEvent {
             name: &self.name,
             event_data: &self.data,
         };
-        let subject = self.order_id.map_or(self.customer_id.0, |order| order.0);
+        let subject = self.subject();
         let mut headers = Vec::with_capacity(10);
         let mut header = |name: &str, value: String| headers.push(text_header(name, value));
         header("ce_specversion", "1.0".into());
@@ -118,8 +212,9 @@ impl OutboxEvent {
         header("content-type", "application/json".into());
         Record {
             topic: topic.to_owned(),
-            key: (!mutants::is_active(Mutant::UnkeyedRecords))
-                .then(|| self.customer_id.to_string().into_bytes()),
+            key: (self.customer_id)
+                .filter(|_| !mutants::is_active(Mutant::UnkeyedRecords))
+                .map(|customer| customer.to_string().into_bytes()),
             value: Some(serde_json::to_vec(&value).expect("two strings are always JSON")),
             headers,
         }
@@ -350,6 +445,37 @@ mod tests {
             (&*received.event_id, &*received.correlation_id),
             ("t/2/7", "t/2/7")
         );
+    }
+
+    #[test]
+    fn a_letter_survives_its_document_and_goes_out_as_it_is() {
+        let record = Record {
+            topic: "t.dead-letters".into(),
+            key: Some(vec![0xff]),
+            value: Some(vec![0, 1, 2]),
+            headers: vec![
+                text_header("dl-reason", "Malformed"),
+                Header {
+                    name: "none".into(),
+                    value: None,
+                },
+            ],
+        };
+        let letter = OutboxEvent::letter(EventId(Uuid::from_u128(7)), &record, Timestamp(5));
+        let bytes = mongodb::bson::serialize_to_vec(&letter).unwrap();
+        let read: OutboxEvent = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+        assert_eq!(read, letter);
+        assert_eq!(read.record("t"), record);
+        assert_eq!(read.letter.unwrap().header("dl-reason"), Some("Malformed"));
+    }
+
+    #[test]
+    fn an_event_is_stored_as_before_there_were_letters() {
+        let bytes = mongodb::bson::serialize_to_vec(&order_created()).unwrap();
+        let stored: mongodb::bson::Document = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+        let fields: Vec<_> = stored.keys().map(String::as_str).collect();
+        let before = "_id name data customerId orderId time source correlationId traceparent";
+        assert_eq!(fields.join(" "), before);
     }
 
     #[test]

@@ -266,10 +266,14 @@ impl<'a> Step<'a> {
         if let Some(order_id) = &event.order_id {
             step = step.with("order_id", order_id);
         }
-        step.with("customer_id", &event.customer_id)
+        let step = step
+            .with_some("customer_id", &event.customer_id)
             .with("event_id", &event.id)
-            .at(position)
-            .with("correlation_id", &event.context.correlation_id)
+            .at(position);
+        match event.letter {
+            Some(_) => step,
+            None => step.with("correlation_id", &event.context.correlation_id),
+        }
     }
 
     /// A step about an event that was read.

@@ -25,6 +25,7 @@ struct Counters {
     conflicts: IntCounter,
     documents: IntCounter,
     published: IntCounterVec,
+    refused: IntGauge,
     consumed: IntCounterVec,
     skipped: IntCounterVec,
     dead_letters: IntCounterVec,
@@ -73,6 +74,13 @@ impl Metrics {
                 IntCounterVec::new(
                     Opts::new("events_published_total", "Events confirmed by the log"),
                     &["event"],
+                ),
+            ),
+            refused: register(
+                &registry,
+                IntGauge::new(
+                    "events_refused",
+                    "Events that the log refuses; they stay in their outboxes and are tried again",
                 ),
             ),
             consumed: register(
@@ -183,6 +191,11 @@ impl Metrics {
     /// An event is in the log.
     pub fn published(&self, event: &str) {
         self.0.published.with_label_values(&[event]).inc();
+    }
+
+    /// So many events are refused by the log.
+    pub fn refused(&self, events: usize) {
+        self.0.refused.set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// An event is handled.

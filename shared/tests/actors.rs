@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     actors::{
         essential::{Deaths, Drain, Essentials},
-        publisher::{Publish, PublisherActor},
+        publisher::{Fate, Publish, PublisherActor, Settlement},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, Parking, RepositoryActor, RepositoryError,
             RepositorySettings, Turn, Workspace, WriteProfile,
@@ -17,7 +17,7 @@ use shared::{
     },
     contracts::{CreditLimitChanged, CustomerId},
     document_store::{
-        CollectionSettings, Document, DocumentKey, DocumentStore, embedded::EmbeddedStore, key,
+        CollectionSettings, Document, DocumentKey, DocumentStore, OutboxQuery, embedded::EmbeddedStore, key,
     },
     envelope::{Context as EventContext, OutboxEvent},
     environment::{Environment, Timestamp},
@@ -30,10 +30,17 @@ use shared::{
     },
 };
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc},
     time::Instant,
 };
 use uuid::Uuid;
+
+#[path = "actors/events.rs"]
+mod events;
+#[path = "actors/rounds.rs"]
+mod rounds;
+#[path = "actors/support.rs"]
+mod support;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Account {
@@ -127,11 +134,21 @@ struct Bench {
 
 /// A repository that has begun, with a probe for its publisher.
 async fn bench() -> Bench {
+    bench_on(store().await).await
+}
+
+/// An empty database.
+async fn store() -> Arc<dyn DocumentStore> {
     let memory: Arc<dyn DocumentStore> = Arc::new(EmbeddedStore::in_memory().unwrap());
     memory
         .prepare([&[Account::COLLECTION][..], &Parking::COLLECTIONS].concat())
         .await
         .unwrap();
+    memory
+}
+
+/// The same on a database.
+async fn bench_on(memory: Arc<dyn DocumentStore>) -> Bench {
     let store = Arc::new(Switched::new(memory));
     let (tell, published) = mpsc::unbounded_channel();
     let (essentials, deaths) = Essentials::new();
@@ -338,8 +355,8 @@ fn a_permit_is_held_until_the_event_is_in_the_log() {
         let publish = bench.published.recv().await.unwrap();
         assert_eq!(permits.available_permits(), 0, "answered, but not announced yet");
         let drained = actix::spawn(bench.repository.send(Drain));
-        let refused = Vec::new();
-        publish.confirmed.send(refused).unwrap();
+        settle(&publish, Fate::InLog);
+        drop(publish);
         eventually(DEADLINE, "the permit is given back", async || {
             permits.available_permits() == 1
         })
@@ -347,11 +364,20 @@ fn a_permit_is_held_until_the_event_is_in_the_log() {
         drained.await.unwrap().unwrap();
         let left = bench
             .store
-            .unpublished(Account::COLLECTION.name, 10)
+            .unpublished(OutboxQuery::oldest(Account::COLLECTION.name, 10))
             .await
             .unwrap();
         assert!(left.is_empty(), "drained: the outbox is empty");
     });
+}
+
+/// Tells that all of them ended so.
+fn settle(publish: &Publish, fate: Fate) {
+    let settled = publish.events.iter().map(|event| Settlement {
+        event: event.id,
+        fate,
+    });
+    publish.settled.send(settled.collect()).unwrap();
 }
 
 fn topic() -> TopicSettings {
@@ -396,9 +422,9 @@ fn events_of_a_customer_keep_their_order_through_a_log_that_fails() {
         .start();
         let customer = CustomerId(Uuid::new_v4());
         let hand_over = |limit| {
-            let (confirmed, told) = oneshot::channel();
+            let (settled, told) = mpsc::unbounded_channel();
             let events = vec![event(customer, limit)];
-            publisher.do_send(Publish { events, confirmed });
+            publisher.do_send(Publish { events, settled });
             told
         };
         log.switch(Mode::Fails);
@@ -408,8 +434,10 @@ fn events_of_a_customer_keep_their_order_through_a_log_that_fails() {
         assert!(check.is_err_and(|reason| reason.contains("switched off")));
         log.switch(Mode::Works);
         let later: Vec<_> = (4..=6).map(hand_over).collect();
-        for told in first.into_iter().chain(later) {
-            told.await.expect("each is confirmed");
+        for mut told in first.into_iter().chain(later) {
+            let settled = told.recv().await.expect("each is settled");
+            assert_eq!(settled[0].fate, Fate::InLog);
+            assert_eq!(told.recv().await, None, "closed when all are settled");
         }
         let mut tail = log.tail("events", TailFrom::Beginning).await.unwrap();
         let mut ids = Vec::new();

@@ -64,6 +64,7 @@ async fn commit<D: Document>(store: &dyn DocumentStore, documents: &[D]) -> anyh
             key: key::<D>(document.id()),
             expected_version: None,
             document: encode(document, 1, id, &[])?,
+            carried: Vec::new(),
         })
     };
     let writes = documents.iter().map(write).collect::<anyhow::Result<Vec<_>>>()?;

@@ -4,9 +4,11 @@
 //! one customer) the next is sent only once the one before is in the log, so none overtakes another
 //! whose delivery fails and is tried again.
 //!
-//! Asked by the RepositoryActor and, for dead letters, by the KafkaConsumerActor; asks the
-//! [`EventLog`]. While the log is away, events wait here; their number is bounded by the permits of
-//! the commands that announced them.
+//! Each delivery is settled by itself, whatever it was handed over with: a partition without a leader
+//! delays its own records only. Dead letters take the same way; each is a subject of its own.
+//!
+//! Asked by the RepositoryActor; asks the [`EventLog`]. While the log is away, events wait here; their
+//! number is bounded by the permits of the commands that announced them.
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map},
@@ -15,9 +17,9 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use log::Level;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
     contracts::EventId,
     envelope::OutboxEvent,
     environment::Environment,
-    event_log::{EventLog, LogError, Position, Record},
+    event_log::{EventLog, LogError, Position},
     logging::{NowAndThen, Step},
     metrics::Metrics,
 };
@@ -39,14 +41,28 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub struct Publish {
     /// What to publish.
     pub events: Vec<OutboxEvent>,
-    /// Told when all of them are settled: in the log, but for those that it refused.
-    pub confirmed: oneshot::Sender<Vec<EventId>>,
+    /// Told of each of them once, those that are settled at the same moment together. Closed when all
+    /// are settled.
+    pub settled: mpsc::UnboundedSender<Vec<Settlement>>,
 }
 
-/// Puts a record into the log as it is; answered when it is there.
-#[derive(Message)]
-#[rtype(result = "Result<Position, LogError>")]
-pub struct PublishRecord(pub Record);
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which.
+    pub event: EventId,
+    /// How it ended.
+    pub fate: Fate,
+}
+
+/// How the delivery of an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in the log.
+    InLog,
+    /// The log does not take it.
+    Refused,
+}
 
 /// The actor.
 pub struct PublisherActor {
@@ -61,6 +77,8 @@ pub struct PublisherActor {
     lanes: BTreeMap<Uuid, VecDeque<Entry>>,
     /// To be sent again, oldest first. Not empty: a [`Retry`] is on its way.
     failed: Vec<Entry>,
+    /// So many have failed and are not settled since.
+    troubled: usize,
     /// Says that deliveries fail, or are refused.
     failing: NowAndThen,
     refusing: NowAndThen,
@@ -71,24 +89,19 @@ pub struct PublisherActor {
 struct Batch {
     /// Events that are not settled yet.
     open: usize,
-    refused: Vec<EventId>,
-    confirmed: oneshot::Sender<Vec<EventId>>,
+    settled: mpsc::UnboundedSender<Vec<Settlement>>,
 }
 
 /// An event, and the batch that it came in.
 struct Entry {
     event: OutboxEvent,
     batch: u64,
+    /// Its delivery has failed before.
+    troubled: bool,
 }
 
-impl Entry {
-    /// What it is about: within that, order counts.
-    fn subject(&self) -> Uuid {
-        self.event
-            .order_id
-            .map_or(self.event.customer_id.0, |order| order.0)
-    }
-}
+/// Deliveries that end at the same moment are settled together, at most so many.
+const SETTLED_TOGETHER: usize = 256;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -116,6 +129,7 @@ impl PublisherActor {
             next: 0,
             lanes: BTreeMap::new(),
             failed: Vec::new(),
+            troubled: 0,
             failing: NowAndThen::default(),
             refusing: NowAndThen::default(),
             _essential: essential,
@@ -127,31 +141,38 @@ impl PublisherActor {
         if entries.is_empty() {
             return;
         }
-        let records = entries.iter().map(|entry| entry.event.record(&self.topic));
-        let deliveries: Vec<_> = records.map(|record| self.log.publish(record)).collect();
+        let deliver = |entry: Entry| {
+            let delivery = self.log.publish(entry.event.record(&self.topic));
+            async move { (entry, delivery.await) }
+        };
+        let deliveries: FuturesUnordered<_> = entries.into_iter().map(deliver).collect();
         let this = ctx.address();
         actix::spawn(async move {
-            let results = join_all(deliveries).await;
-            this.do_send(Settled(entries.into_iter().zip(results).collect()));
+            let mut settled = deliveries.ready_chunks(SETTLED_TOGETHER);
+            while let Some(settled) = settled.next().await {
+                this.do_send(Settled(settled));
+            }
         });
     }
 
-    /// An event is in the log, or refused; the next of its lane, if one waits.
-    fn settle(&mut self, entry: &Entry, refused: bool) -> Option<Entry> {
-        if let Some(batch) = self.batches.get_mut(&entry.batch) {
-            batch.open -= 1;
-            batch.refused.extend(refused.then_some(entry.event.id));
+    /// Tells whoever handed these over.
+    fn tell(&mut self, settled: BTreeMap<u64, Vec<Settlement>>) {
+        for (number, settled) in settled {
+            let btree_map::Entry::Occupied(mut batch) = self.batches.entry(number) else {
+                continue;
+            };
+            batch.get_mut().open -= settled.len();
+            // Whoever handed them over may have been told to stop.
+            let _ = batch.get().settled.send(settled);
+            if batch.get().open == 0 {
+                batch.remove();
+            }
         }
-        if self
-            .batches
-            .get(&entry.batch)
-            .is_some_and(|batch| batch.open == 0)
-            && let Some(batch) = self.batches.remove(&entry.batch)
-        {
-            // Whoever handed it over may have been told to stop.
-            let _ = batch.confirmed.send(batch.refused);
-        }
-        let lane = entry.subject();
+    }
+
+    /// The next event of the lane of one that is settled, if one waits.
+    fn next_of_lane(&mut self, entry: &Entry) -> Option<Entry> {
+        let lane = entry.event.subject();
         let next = self.lanes.get_mut(&lane)?.pop_front();
         if next.is_none() {
             self.lanes.remove(&lane);
@@ -160,6 +181,16 @@ impl PublisherActor {
     }
 
     fn told(&self, event: &OutboxEvent, position: &Position) {
+        if let Some(letter) = &event.letter {
+            let reason = letter.header("dl-reason").unwrap_or("Unknown");
+            self.metrics.dead_letter(reason);
+            Step::published(event, position).with("reason", &reason).log(
+                Level::Info,
+                "PublisherActor",
+                format_args!("dead letter published"),
+            );
+            return;
+        }
         self.metrics.published(&event.name);
         Step::published(event, position).log(
             Level::Info,
@@ -176,9 +207,8 @@ impl Actor for PublisherActor {
 impl Handler<Publish> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, Publish { events, confirmed }: Publish, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Publish { events, settled }: Publish, ctx: &mut Context<Self>) {
         if events.is_empty() {
-            let _ = confirmed.send(Vec::new());
             return;
         }
         let batch = self.next;
@@ -187,14 +217,17 @@ impl Handler<Publish> for PublisherActor {
             batch,
             Batch {
                 open: events.len(),
-                refused: Vec::new(),
-                confirmed,
+                settled,
             },
         );
         let mut free = Vec::with_capacity(events.len());
         for event in events {
-            let entry = Entry { event, batch };
-            match self.lanes.entry(entry.subject()) {
+            let entry = Entry {
+                event,
+                batch,
+                troubled: false,
+            };
+            match self.lanes.entry(entry.event.subject()) {
                 btree_map::Entry::Vacant(lane) => {
                     lane.insert(VecDeque::new());
                     free.push(entry);
@@ -211,13 +244,25 @@ impl Handler<Settled> for PublisherActor {
 
     fn handle(&mut self, Settled(settled): Settled, ctx: &mut Context<Self>) {
         let mut next = Vec::new();
+        let mut told: BTreeMap<u64, Vec<Settlement>> = BTreeMap::new();
+        let mut tell = |entry: &Entry, fate| {
+            let event = entry.event.id;
+            told.entry(entry.batch)
+                .or_default()
+                .push(Settlement { event, fate });
+        };
         let none_failed_before = self.failed.is_empty();
-        for (entry, result) in settled {
+        for (mut entry, result) in settled {
+            let failed = matches!(result, Err(LogError::Unavailable(_)));
+            self.troubled -= usize::from(entry.troubled && !failed);
+            self.troubled += usize::from(failed && !entry.troubled);
+            entry.troubled = failed;
             let event = &entry.event;
             match result {
                 Ok(position) => {
                     self.told(event, &position);
-                    next.extend(self.settle(&entry, false));
+                    tell(&entry, Fate::InLog);
+                    next.extend(self.next_of_lane(&entry));
                 }
                 Err(LogError::Unavailable(error)) => {
                     if self.failing.speaks() {
@@ -228,16 +273,19 @@ impl Handler<Settled> for PublisherActor {
                 }
                 Err(error @ LogError::Refused(_)) => {
                     if self.refusing.speaks() {
-                        log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str();
-                            "refused, tried again with the next sweep: {error}");
+                        log::error!(target: "PublisherActor", event_id:% = event.id, event = event.name.as_str(),
+                            subject:% = event.subject();
+                            "refused, it stays in its outbox and is tried again: {error}");
                     }
-                    next.extend(self.settle(&entry, true));
+                    tell(&entry, Fate::Refused);
+                    next.extend(self.next_of_lane(&entry));
                 }
             }
         }
-        if self.failed.is_empty() && self.failing.is_over() {
+        if self.troubled == 0 && self.failing.is_over() {
             log::info!(target: "PublisherActor", "events are published again");
         }
+        self.tell(told);
         self.send(next, ctx);
         if none_failed_before && !self.failed.is_empty() {
             ctx.notify_later(Retry, self.environment.jitter(RETRY_AFTER));
@@ -251,14 +299,6 @@ impl Handler<Retry> for PublisherActor {
     fn handle(&mut self, _: Retry, ctx: &mut Context<Self>) {
         let failed = std::mem::take(&mut self.failed);
         self.send(failed, ctx);
-    }
-}
-
-impl Handler<PublishRecord> for PublisherActor {
-    type Result = ResponseFuture<Result<Position, LogError>>;
-
-    fn handle(&mut self, PublishRecord(record): PublishRecord, _: &mut Context<Self>) -> Self::Result {
-        self.log.publish(record)
     }
 }
 

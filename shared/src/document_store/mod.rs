@@ -8,7 +8,7 @@
 //! | `_id` | UUID (binary subtype 4) |
 //! | `version` | 64-bit integer (read in any type of number), 1 when inserted, one more with each replacement |
 //! | `commitId` | UUID of the commit that wrote it: tells our own write from another's |
-//! | `outbox` | array of events not yet known to be published; absent where there are none |
+//! | `outbox` | array of events not yet known to be published; absent or empty where there are none |
 //!
 //! What both promise: a write that was answered is durable (MongoDB: majority and journal); a
 //! replacement happens only to the version it was decided on; a commit that was asked for twice
@@ -18,13 +18,18 @@ use futures_util::future::BoxFuture;
 use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
+use crate::{contracts::EventId, environment::Timestamp};
+
 pub mod embedded;
 pub mod mongo;
 pub mod numbers;
 mod typed;
 
 pub(crate) use typed::id_as_text;
-pub use typed::{Document, Stored, decode, encode, encode_beside, id, key, outbox, without_outbox};
+pub use typed::{
+    Document, Stored, carried_over, decode, encode, encode_beside, id, key, outbox, outbox_place,
+    without_events,
+};
 
 /// A collection and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,10 @@ pub struct Write {
     pub expected_version: Option<i64>,
     /// The whole document.
     pub document: RawDocumentBuf,
+    /// Events in its outbox that were found there, not announced by this write. Those that have been
+    /// marked by the time of the write stay out: a mark does not change the version, so nothing else
+    /// would keep the write from bringing them back.
+    pub carried: Vec<EventId>,
 }
 
 /// Some documents to write together. At most one write for each document.
@@ -117,13 +126,56 @@ pub enum Outcome {
     Conflict,
 }
 
-/// The events in the outbox of this document at this version are published: forget them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// These events are published: they leave the outbox of their document, whatever its version is by
+/// now. The version stays as it is, and so do all other events. An event has one document: of several
+/// marks together, a store may look for the events of all in each of their documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The document.
     pub key: DocumentKey,
-    /// Its version when the events were found; of another version nothing is forgotten.
-    pub version: i64,
+    /// The events; one that is not there is no error.
+    pub events: Vec<EventId>,
+}
+
+/// The place of a document among those with events: by the time of its first event, then by `_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutboxPlace {
+    /// When the first event of its outbox happened; [`OutboxPlace::UNREADABLE`] where that cannot be
+    /// read.
+    pub time: Timestamp,
+    /// Its `_id`.
+    pub id: Uuid,
+}
+
+impl OutboxPlace {
+    /// The time of an outbox whose first event has none.
+    pub const UNREADABLE: Timestamp = Timestamp(i64::MIN);
+}
+
+/// A page of the documents whose outbox is not empty, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxQuery {
+    /// Where to look.
+    pub collection: &'static str,
+    /// Only documents behind this place.
+    pub after: Option<OutboxPlace>,
+    /// Only documents whose first event happened until then.
+    pub until: Timestamp,
+    /// At most so many. Fewer do not mean that there are no more: large documents end a page early.
+    /// A page is empty only at the end.
+    pub limit: usize,
+}
+
+impl OutboxQuery {
+    /// The oldest documents with events.
+    pub fn oldest(collection: &'static str, limit: usize) -> OutboxQuery {
+        OutboxQuery {
+            collection,
+            after: None,
+            until: Timestamp(i64::MAX),
+            limit,
+        }
+    }
 }
 
 /// A database of documents.
@@ -159,15 +211,11 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// resolved inside, for a bounded time, by asking again under the same commit id.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
 
-    /// Documents whose outbox is not empty, at most `limit`, in any order.
-    fn unpublished(
-        &self,
-        collection: &'static str,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
+    /// A page of the documents whose outbox is not empty, oldest first.
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
 
-    /// Empties the outboxes of documents. May be lost in a crash: the events are then published
-    /// again, with the same ids.
+    /// Takes events out of outboxes. May be lost in a crash: the events are then published again, with
+    /// the same ids.
     fn mark_published(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether the database can be reached and written now.
@@ -187,4 +235,8 @@ pub enum StoreError {
     /// somebody has to act.
     #[error("the database is unfit: {0}")]
     Unfit(String),
+    /// It will never take one of the documents of this commit: too large, or against its validation
+    /// rules. Of a commit that is not atomic the others may be written.
+    #[error("the database refuses a document: {0}")]
+    Rejected(String),
 }

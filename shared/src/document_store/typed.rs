@@ -1,7 +1,9 @@
 //! Between a service's own documents and what the port stores: adds and reads the fields that
 //! every stored document carries.
 
-use mongodb::bson::{self, RawDocumentBuf, cstr, raw::RawBsonRef};
+use mongodb::bson::{
+    self, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::RawBsonRef, spec::BinarySubtype,
+};
 use serde::{
     Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, Visitor},
@@ -9,8 +11,8 @@ use serde::{
 };
 use uuid::Uuid;
 
-use super::{CollectionSettings, DocumentKey, StoreError, numbers};
-use crate::envelope::OutboxEvent;
+use super::{CollectionSettings, DocumentKey, OutboxPlace, StoreError, Write, numbers};
+use crate::{contracts::EventId, envelope::OutboxEvent, environment::Timestamp};
 
 /// A document of a service: its `_id` and its own fields, by serde; a struct without
 /// `#[serde(flatten)]`, so that its field names can be told from those that others add.
@@ -164,38 +166,96 @@ pub fn outbox(raw: &RawDocumentBuf) -> Result<(i64, Vec<OutboxEvent>), StoreErro
     Ok((version, events))
 }
 
-/// The document with its outbox emptied, as a mark does it.
-pub fn without_outbox(raw: &RawDocumentBuf) -> Result<RawDocumentBuf, StoreError> {
+/// Where a document stands among those with events.
+pub fn outbox_place(raw: &RawDocument) -> Option<OutboxPlace> {
+    let first = raw.get_array("outbox").ok()?.into_iter().next()?;
+    let time = first
+        .ok()
+        .and_then(|entry| entry.as_document()?.get_datetime("time").ok())
+        .map_or(OutboxPlace::UNREADABLE, |time| Timestamp(time.timestamp_millis()));
+    let id = uuid(raw.get("_id").ok()??)?;
+    Some(OutboxPlace { time, id })
+}
+
+/// The document without some events of its outbox, as a mark leaves it; `None` where it has none of
+/// them. An outbox that becomes empty is absent.
+pub fn without_events(
+    raw: &RawDocument,
+    which: impl Fn(EventId) -> bool,
+) -> Result<Option<RawDocumentBuf>, StoreError> {
+    let Some(RawBsonRef::Array(entries)) = raw.get("outbox").map_err(|error| unfit(raw, &error))? else {
+        return Ok(None);
+    };
+    let (mut left, mut kept, mut gone) = (RawArrayBuf::new(), 0, 0);
+    for entry in entries {
+        let entry = entry.map_err(|error| unfit(raw, &error))?;
+        if event_id(entry).is_some_and(&which) {
+            gone += 1;
+        } else {
+            left.push(entry);
+            kept += 1;
+        }
+    }
+    if gone == 0 {
+        return Ok(None);
+    }
     let mut without = RawDocumentBuf::new();
     for field in raw {
         let (name, value) = field.map_err(|error| unfit(raw, &error))?;
-        if name != "outbox" {
+        if name.as_str() != "outbox" {
             without.append(name, value);
         }
     }
-    Ok(without)
+    if kept > 0 {
+        without.append(cstr!("outbox"), left);
+    }
+    Ok(Some(without))
+}
+
+/// The document of a replacement as it is to be stored in place of `stored`; `None` where that is the
+/// document as it is. See [`Write::carried`].
+pub fn carried_over(write: &Write, stored: &RawDocument) -> Result<Option<RawDocumentBuf>, StoreError> {
+    if write.carried.is_empty() {
+        return Ok(None);
+    }
+    let mut there = Vec::new();
+    if let Some(RawBsonRef::Array(entries)) = stored.get("outbox").map_err(|error| unfit(stored, &error))? {
+        there.extend(entries.into_iter().flatten().filter_map(event_id));
+    }
+    let marked = |event: EventId| write.carried.contains(&event) && !there.contains(&event);
+    without_events(&write.document, marked)
+}
+
+fn event_id(entry: RawBsonRef<'_>) -> Option<EventId> {
+    uuid(entry.as_document()?.get("_id").ok()??).map(EventId)
+}
+
+fn uuid(value: RawBsonRef<'_>) -> Option<Uuid> {
+    let binary = value.as_binary()?;
+    let is_uuid = binary.subtype == BinarySubtype::Uuid;
+    Uuid::from_slice(binary.bytes).ok().filter(|_| is_uuid)
 }
 
 /// The `_id` of a stored document.
 pub fn id(raw: &RawDocumentBuf) -> Result<Uuid, StoreError> {
-    uuid(raw).ok_or_else(|| unfit(raw, &"its _id is no UUID"))
+    uuid_of(raw).ok_or_else(|| unfit(raw, &"its _id is no UUID"))
 }
 
-fn uuid(raw: &RawDocumentBuf) -> Option<Uuid> {
+fn uuid_of(raw: &RawDocument) -> Option<Uuid> {
     let binary = raw.get("_id").ok()??.as_binary()?;
     Uuid::from_slice(binary.bytes).ok()
 }
 
 /// The `_id` of a document that may be of anybody, for people.
-pub(crate) fn id_as_text(raw: &RawDocumentBuf) -> String {
-    match (uuid(raw), raw.get("_id")) {
+pub(crate) fn id_as_text(raw: &RawDocument) -> String {
+    match (uuid_of(raw), raw.get("_id")) {
         (Some(id), _) => id.to_string(),
         (None, Ok(Some(id))) => format!("{id:?}"),
         (None, _) => "without an _id".to_owned(),
     }
 }
 
-fn unfit(raw: &RawDocumentBuf, error: &dyn std::fmt::Display) -> StoreError {
+fn unfit(raw: &RawDocument, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unfit(format!(
         "the document {} cannot be read: {error}",
         id_as_text(raw)

@@ -1,10 +1,44 @@
 //! The record for the dead-letter topic: as it came, and why it was given up.
 
-use super::{Failure, ParkedRecord};
-use crate::{contracts::dead_letter_topic, envelope::text_header, event_log::Record};
+use super::{Change, Failure, Fate, NewParked, ParkedRecord, ParkedState};
+use crate::{
+    contracts::{EventId, dead_letter_topic},
+    envelope::{Letter, OutboxEvent, text_header},
+    environment::Timestamp,
+    event_log::Record,
+};
+
+/// The dead letter that a change of a record announces: each time it fails for good. None for a
+/// record so large that its document has no room for the letter beside it; that is told.
+pub fn letter(parked: &ParkedRecord, change: &Change, now: Timestamp) -> Option<OutboxEvent> {
+    let failure = match change {
+        Change::Park(new) => {
+            let NewParked { failure, .. } = &**new;
+            failure.as_ref()?
+        }
+        Change::Fail(failure) => failure,
+        _ => return None,
+    };
+    if failure.fate != Fate::Final || parked.state != ParkedState::Parked {
+        return None;
+    }
+    let record = dead_letter(parked, failure);
+    if record
+        .value
+        .as_ref()
+        .is_some_and(|value| value.len() > Letter::LARGEST)
+    {
+        log::error!(target: "RepositoryActor", parked:% = parked.id, topic = parked.topic.as_str(),
+            partition = parked.partition, offset = parked.offset;
+            "no dead letter: the record is larger than {} bytes; it is parked all the same", Letter::LARGEST);
+        return None;
+    }
+    let id = EventId::of(parked.id, Letter::NAME, parked.attempts.into());
+    Some(OutboxEvent::letter(id, &record, now))
+}
 
 /// Key, value and headers as they came, and the `dl-` headers.
-pub fn dead_letter(parked: &ParkedRecord, failure: &Failure) -> Record {
+fn dead_letter(parked: &ParkedRecord, failure: &Failure) -> Record {
     let came = parked.as_it_came();
     let mut headers = came.headers;
     headers.extend([

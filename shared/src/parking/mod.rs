@@ -18,7 +18,7 @@
 //! - [`record`](ParkedRecord): the document
 //! - [`rules`](decide): what may happen to it, pure
 //! - [`job`](ReplayJob): the replay of many records
-//! - [`letter`](dead_letter): the record for the dead-letter topic
+//! - [`letter`](letter()): the record for the dead-letter topic
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ mod record;
 mod rules;
 
 pub use job::{JOB_LEASE, JobChange, ReplayJob, UNFINISHED, decide_job};
-pub use letter::dead_letter;
+pub use letter::letter;
 pub use record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb};
 pub use rules::{Change, Due, NewParked, Refusal, decide, due};
 

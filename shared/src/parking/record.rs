@@ -72,7 +72,7 @@ pub struct ParkedRecord {
 }
 
 /// A header as it came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedHeader {
     /// Its name: text, or bytes where it is not UTF-8.
     #[serde(serialize_with = "write_name", deserialize_with = "read_name")]

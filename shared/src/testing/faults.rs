@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{CollectionSettings, Commit, DocumentStore, Mark, Outcome, Query, StoreError},
+    document_store::{
+        CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
+    },
     event_log::{
         Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail, TailFrom, TopicSettings,
     },
@@ -178,13 +180,9 @@ impl DocumentStore for Switched<dyn DocumentStore> {
         })
     }
 
-    fn unpublished(
-        &self,
-        collection: &'static str,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
         if self.works() {
-            self.port.unpublished(collection, limit)
+            self.port.unpublished(query)
         } else {
             Box::pin(async { Err(no_store()) })
         }

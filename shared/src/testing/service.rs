@@ -109,6 +109,7 @@ impl Setup {
                 key: DocumentKey { collection, id },
                 expected_version: Some(version),
                 document: bson::RawDocumentBuf::try_from(&document).expect("a document is BSON"),
+                carried: Vec::new(),
             };
             let commit = Commit {
                 id: Uuid::new_v4(),

@@ -11,7 +11,8 @@ use std::{
 use mongodb::bson::{Binary, RawDocumentBuf, Uuid as BsonUuid, doc};
 use shared::{
     document_store::{
-        CollectionSettings, Commit, DocumentKey, DocumentStore, Outcome, Write, embedded::EmbeddedStore,
+        CollectionSettings, Commit, DocumentKey, DocumentStore, OutboxQuery, Outcome, Write,
+        embedded::EmbeddedStore,
     },
     event_log::{EventLog, Record, TailFrom, TopicSettings, embedded::EmbeddedLog},
 };
@@ -82,6 +83,7 @@ fn child_that_is_killed() {
                             &doc! { "_id": binary(document), "version": 1_i64, "commitId": binary(id), "outbox": [1] },
                         )
                         .unwrap(),
+                        carried: Vec::new(),
                     };
                     let second = Uuid::from_u128(id.as_u128() ^ 1);
                     let commit = Commit { id, atomic: true, writes: vec![write(id), write(second)] };
@@ -162,7 +164,10 @@ fn everything_acknowledged_survives_kill_9() {
                 store.find(DOCUMENTS.name, pairs.clone()).await.unwrap().len(),
                 pairs.len()
             );
-            let unpublished = store.unpublished(DOCUMENTS.name, usize::MAX).await.unwrap();
+            let unpublished = store
+                .unpublished(OutboxQuery::oldest(DOCUMENTS.name, usize::MAX))
+                .await
+                .unwrap();
             assert!(
                 unpublished.len() >= pairs.len() && unpublished.len().is_multiple_of(2),
                 "half a commit"

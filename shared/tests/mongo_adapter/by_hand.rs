@@ -39,6 +39,7 @@ impl Fixture {
             key: key::<Account>(account.id()),
             expected_version: before.map(|before| before.version),
             document: document.unwrap(),
+            carried: Vec::new(),
         };
         let commit = Commit {
             id,

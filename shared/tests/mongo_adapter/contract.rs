@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use mongodb::bson::{Document, doc};
-use shared::document_store::{
-    DocumentKey, DocumentStore, Mark, Outcome, StoreError,
-    mongo::{MongoSettings, MongoStore},
+use shared::{
+    contracts::EventId,
+    document_store::{
+        DocumentKey, DocumentStore, Mark, Outcome, StoreError,
+        mongo::{MongoSettings, MongoStore},
+    },
 };
 use uuid::Uuid;
 
@@ -245,6 +248,7 @@ async fn a_mark_in_the_middle_of_a_transaction_costs_it_nothing() {
         .commit(commit(true, vec![(one, None, doc! {}), (two, None, doc! {})]))
         .await
         .unwrap();
+    let event = move |version: i64| EventId::of(one.id, "Changed", version);
     let marker = tokio::spawn({
         let test = test.clone();
         async move {
@@ -252,7 +256,7 @@ async fn a_mark_in_the_middle_of_a_transaction_costs_it_nothing() {
                 test.store
                     .mark_published(vec![Mark {
                         key: one,
-                        version: version / 4,
+                        events: vec![event(version / 4)],
                     }])
                     .await
                     .unwrap();
@@ -260,7 +264,7 @@ async fn a_mark_in_the_middle_of_a_transaction_costs_it_nothing() {
         }
     });
     for version in 1..60 {
-        let fields = doc! { "outbox": [{ "_id": uuid(Uuid::new_v4()) }] };
+        let fields = doc! { "outbox": [{ "_id": uuid(event(version).0) }] };
         let writes = vec![(one, Some(version), fields), (two, Some(version), doc! {})];
         assert_eq!(
             test.store.commit(commit(true, writes)).await,

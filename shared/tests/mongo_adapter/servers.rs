@@ -169,7 +169,7 @@ async fn write_on(store: Arc<MongoStore>, atomic: bool, stop: Arc<AtomicBool>) -
                     assert_eq!(outcomes, all(Outcome::Applied, 2), "nobody else writes here");
                     break;
                 }
-                Err(StoreError::Unfit(why)) => panic!("{why}"),
+                Err(StoreError::Unfit(why) | StoreError::Rejected(why)) => panic!("{why}"),
                 Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) => written.errors += 1,
             }
         }

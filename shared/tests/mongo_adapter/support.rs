@@ -134,6 +134,7 @@ pub fn commit(atomic: bool, writes: Vec<(DocumentKey, Option<i64>, Document)>) -
             key,
             expected_version,
             document: document(key, expected_version.unwrap_or(0) + 1, id, fields),
+            carried: Vec::new(),
         })
         .collect();
     Commit { id, atomic, writes }

@@ -88,7 +88,7 @@ async fn is_true(what: &str, store: &MongoStore, told: Vec<Told>) {
                 unknown += 1;
                 happened += usize::from(there > 0);
             }
-            Err(StoreError::Unfit(why)) => panic!("{why}"),
+            Err(StoreError::Unfit(why) | StoreError::Rejected(why)) => panic!("{why}"),
         }
     }
     eprintln!(

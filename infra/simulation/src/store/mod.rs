@@ -8,8 +8,8 @@ use std::{
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use shared::{
     document_store::{
-        CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, Outcome, Query,
-        StoreError, Write, outbox,
+        CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, OutboxQuery, Outcome,
+        Query, StoreError, Write, carried_over, outbox, outbox_place, without_events,
     },
     mutants::{self, Mutant},
     parking::{ParkedRecord, ParkedState},
@@ -157,13 +157,16 @@ impl Database {
         })
     }
 
-    fn unpublished(&self, collection: &str, limit: usize) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        self.with(collection, |collection| {
-            let open = collection.outboxes.iter().take(limit);
-            Ok(open
-                .filter_map(|id| collection.documents.get(id))
-                .cloned()
-                .collect())
+    fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        self.with(query.collection, |collection| {
+            let open = collection.outboxes.iter();
+            let documents = open.filter_map(|id| collection.documents.get(id));
+            let placed = documents.filter_map(|document| Some((outbox_place(document)?, document)));
+            let page: BTreeMap<_, _> = placed
+                .filter(|(place, _)| place.time <= query.until)
+                .filter(|(place, _)| query.after.is_none_or(|after| *place > after))
+                .collect();
+            Ok(page.into_values().take(query.limit).cloned().collect())
         })
     }
 
@@ -171,9 +174,8 @@ impl Database {
         for mark in marks {
             self.with(mark.key.collection, |collection| {
                 if let Some(document) = collection.documents.get(&mark.key.id)
-                    && version(document)? == mark.version
+                    && let Some(rest) = without_events(document, |event| mark.events.contains(&event))?
                 {
-                    let rest = without_outbox(document)?;
                     collection.put(mark.key.id, rest);
                 }
                 Ok(())
@@ -207,11 +209,17 @@ impl Database {
             if *decision == Decision::Write
                 && let Some(collection) = collections.get_mut(write.key.collection)
             {
-                let before = collection.put(write.key.id, write.document.clone());
+                let before = collection.documents.get(&write.key.id).cloned();
+                let carried = match &before {
+                    Some(before) => carried_over(write, before)?,
+                    None => None,
+                };
+                let after = carried.unwrap_or_else(|| write.document.clone());
+                collection.put(write.key.id, after.clone());
                 changed.push(Changed {
                     key: write.key,
                     before,
-                    after: write.document.clone(),
+                    after,
                 });
             }
         }
@@ -267,17 +275,6 @@ fn version(document: &RawDocumentBuf) -> Result<i64, StoreError> {
     document
         .get_i64("version")
         .map_err(|error| unfit(error.to_string()))
-}
-
-fn without_outbox(document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
-    let mut rest = RawDocumentBuf::new();
-    for element in document {
-        let (name, value) = element.map_err(|error| unfit(error.to_string()))?;
-        if name.as_str() != "outbox" {
-            rest.append(name, value);
-        }
-    }
-    Ok(rest)
 }
 
 fn uuid(document: &RawDocument, field: &str) -> Option<Uuid> {

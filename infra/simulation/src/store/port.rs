@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use mongodb::bson::RawDocumentBuf;
-use shared::document_store::{CollectionSettings, Commit, DocumentStore, Mark, Outcome, Query, StoreError};
+use shared::document_store::{
+    CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
+};
 use uuid::Uuid;
 
 use super::Database;
@@ -148,14 +150,8 @@ impl DocumentStore for StorePort {
         })
     }
 
-    fn unpublished(
-        &self,
-        collection: &'static str,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
-        self.call("unpublished", move |database| {
-            database.unpublished(collection, limit)
-        })
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+        self.call("unpublished", move |database| database.unpublished(&query))
     }
 
     fn mark_published(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), StoreError>> {

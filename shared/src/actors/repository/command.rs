@@ -30,6 +30,10 @@ pub trait Command: Send + 'static {
     fn expects_to_create(&self) -> Option<DocumentKey> {
         None
     }
+    /// About how many bytes it writes. Only worth telling where that is much.
+    fn bytes(&self) -> usize {
+        1024
+    }
     /// Decides on the copies.
     fn decide(&self, workspace: &mut Self::Workspace, now: Timestamp) -> Self::Reply;
     /// The decision is durable: the place for a log line.
@@ -89,10 +93,12 @@ impl<C: Command> Execute<C> {
 }
 
 /// A command of whatever type with its asker. It claims its documents.
-pub(super) trait Task<W>: Waiting {
+pub(super) trait Task<W>: Waiting + Send {
     /// What it reads or writes.
     fn documents(&self) -> &[DocumentKey];
     fn expects_to_create(&self) -> Option<DocumentKey>;
+    /// Whether its asker can be told to come again: a request, not an event.
+    fn can_be_refused(&self) -> bool;
     /// Fails where the rules panicked.
     fn decide(&mut self, workspace: &mut W, now: Timestamp) -> Result<(), RepositoryError>;
     /// What was decided last is durable.
@@ -153,6 +159,10 @@ impl<C: Command> Waiting for Pending<C> {
         &self.claims
     }
 
+    fn bytes(&self) -> usize {
+        self.command.bytes()
+    }
+
     fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -165,6 +175,10 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
 
     fn expects_to_create(&self) -> Option<DocumentKey> {
         self.command.expects_to_create()
+    }
+
+    fn can_be_refused(&self) -> bool {
+        self.deadline.is_some()
     }
 
     fn decide(&mut self, workspace: &mut C::Workspace, now: Timestamp) -> Result<(), RepositoryError> {

@@ -13,7 +13,7 @@ use std::{
 use mongodb::bson::RawDocumentBuf;
 use tokio::time::Instant;
 
-use crate::document_store::{DocumentKey, Mark, Write, without_outbox};
+use crate::document_store::{DocumentKey, Mark, Write, without_events};
 
 /// Older ones are read: whoever corrects a document by hand is not overruled by what we remember.
 const KEEP: Duration = Duration::from_secs(1);
@@ -35,7 +35,6 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Remembered {
     document: RawDocumentBuf,
-    version: i64,
     since: Instant,
 }
 
@@ -55,20 +54,18 @@ impl Memory {
         }
         self.by_age.push_back((now, write.key));
         let remembered = Remembered {
-            version: write.expected_version.unwrap_or(0) + 1,
             document: write.document,
             since: now,
         };
         self.documents.insert(write.key, remembered);
     }
 
-    /// Its outbox was emptied where it stands.
+    /// Events were taken out of its outbox where it stands.
     pub fn marked(&mut self, mark: &Mark) {
-        if let Some(remembered) = self.documents.get_mut(&mark.key)
-            && remembered.version == mark.version
-        {
-            match without_outbox(&remembered.document) {
-                Ok(document) => remembered.document = document,
+        if let Some(remembered) = self.documents.get_mut(&mark.key) {
+            match without_events(&remembered.document, |event| mark.events.contains(&event)) {
+                Ok(Some(document)) => remembered.document = document,
+                Ok(None) => {}
                 Err(_) => self.forget(&mark.key),
             }
         }
@@ -115,10 +112,18 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::rawdoc;
+    use mongodb::bson::{Binary, rawdoc, spec::BinarySubtype};
     use uuid::Uuid;
 
     use super::*;
+    use crate::contracts::EventId;
+
+    fn binary(number: u128) -> Binary {
+        Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: Uuid::from_u128(number).as_bytes().to_vec(),
+        }
+    }
 
     fn key(number: u128) -> DocumentKey {
         DocumentKey {
@@ -131,7 +136,8 @@ mod tests {
         Write {
             key: key(number),
             expected_version,
-            document: rawdoc! { "number": number as i64, "outbox": ["event"] },
+            document: rawdoc! { "number": number as i64, "outbox": [{ "_id": binary(7) }, { "_id": binary(8) }] },
+            carried: Vec::new(),
         }
     }
 
@@ -159,19 +165,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_mark_empties_the_outbox_of_the_version_it_is_for() {
+    async fn a_mark_takes_its_events_out_of_the_remembered_document() {
         let mut memory = Memory::default();
         memory.remember(write(1, Some(4)));
-        memory.marked(&Mark {
-            key: key(1),
-            version: 4,
-        });
-        assert_eq!(memory.recall(&key(1)), Some(&write(1, None).document));
-        memory.marked(&Mark {
-            key: key(1),
-            version: 5,
-        });
-        assert_eq!(memory.recall(&key(1)), Some(&rawdoc! { "number": 1_i64 }));
+        let mut mark = |event| {
+            memory.marked(&Mark {
+                key: key(1),
+                events: vec![EventId(Uuid::from_u128(event))],
+            });
+            memory.recall(&key(1)).cloned().unwrap()
+        };
+        assert_eq!(mark(9), write(1, None).document);
+        assert_eq!(
+            mark(7),
+            rawdoc! { "number": 1_i64, "outbox": [{ "_id": binary(8) }] }
+        );
+        assert_eq!(mark(8), rawdoc! { "number": 1_i64 });
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,19 +8,26 @@
 //! Asked by HTTP endpoints and event handlers; asks the [`PublisherActor`](super::publisher). When
 //! the database is away, commands wait in their order; those from requests give up at their deadline.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    actors::essential::{Check, Drain, Essential},
+    actors::{
+        essential::{Check, Drain, Essential},
+        publisher::{Fate, Settlement},
+    },
     contracts::EventId,
-    document_store::{CollectionSettings, DocumentKey, DocumentStore, Mark, StoreError},
+    document_store::{CollectionSettings, Document, DocumentKey, DocumentStore, StoreError},
+    logging::NowAndThen,
     mutants::{self, Mutant},
+    parking::ParkedRecord,
 };
 
 mod command;
+mod groups;
+mod held;
 mod marks;
 mod memory;
 mod outbox_ledger;
@@ -34,12 +41,14 @@ mod workspace;
 
 pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
+use groups::Group;
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenRecord};
 use planner::RoundPlanner;
 pub use profile::WriteProfile;
 pub use queries::{Count, Find, Found, List};
-use round::{Aftermath, HandOver, Tools};
+use round::{Aftermath, Ended, Tools};
+use sweep::SweptTo;
 pub use workspace::{Change, Copies, CopiesOf, Parking, Workspace};
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
@@ -54,7 +63,7 @@ pub enum RepositoryError {
     /// The database did not answer in time: what was asked may have happened.
     #[error("{0}")]
     OutcomeUnknown(String),
-    /// A document cannot be read; somebody has to act.
+    /// A document cannot be read, or will never be taken; somebody has to act.
     #[error("{0}")]
     Unfit(String),
     /// The rules panicked: a bug.
@@ -71,7 +80,7 @@ impl From<StoreError> for RepositoryError {
         match error {
             StoreError::Unavailable(_) => RepositoryError::Unavailable(text),
             StoreError::OutcomeUnknown(_) => RepositoryError::OutcomeUnknown(text),
-            StoreError::Unfit(_) => RepositoryError::Unfit(text),
+            StoreError::Unfit(_) | StoreError::Rejected(_) => RepositoryError::Unfit(text),
         }
     }
 }
@@ -79,21 +88,30 @@ impl From<StoreError> for RepositoryError {
 /// The actor. `W` are the service's documents.
 pub struct RepositoryActor<W: Workspace> {
     tools: Tools,
-    collections: &'static [CollectionSettings],
+    /// Those with outboxes.
+    collections: Vec<CollectionSettings>,
     /// Set by [`Begin`].
     prepared: bool,
     planner: RoundPlanner<Box<dyn Task<W>>>,
     rounds: usize,
+    /// Left over by rounds, and next. They hold their claims.
+    left: VecDeque<Vec<Group<W>>>,
+    /// So many of them rest because they keep meeting conflicts.
+    resting: usize,
     /// Rounds are started once what has arrived is taken in.
     rounds_due: bool,
-    marks: Vec<Mark>,
+    /// Events to mark.
+    to_mark: Vec<EventId>,
     /// They are being set.
     marking: bool,
     /// They will be, soon.
     marks_due: bool,
     sweeping: bool,
-    /// What was marked while the sweep under way may have read it as it was before.
-    marked_meanwhile: BTreeSet<DocumentKey>,
+    swept_to: SweptTo,
+    looking_at_held: bool,
+    /// Says that marks are not set, and that the sweep found what it cannot read.
+    unmarked: NowAndThen,
+    unreadable: NowAndThen,
     draining: Vec<oneshot::Sender<()>>,
     telling: queries::Telling,
     _essential: Essential,
@@ -124,9 +142,11 @@ pub struct Begin;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct RoundDone {
+struct RoundDone<W: Workspace> {
     claims: Vec<DocumentKey>,
-    aftermath: Aftermath,
+    ended: Ended<W>,
+    /// Groups that waited for this one.
+    behind: Vec<Group<W>>,
 }
 
 #[derive(Message)]
@@ -139,11 +159,12 @@ struct StartRounds;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Arrived {
-    hand_over: HandOver,
-    /// Those that the log refused; `None` where nobody knows what became of them.
-    refused: Option<Vec<EventId>>,
-}
+struct Arrived(Vec<Settlement>);
+
+/// Nobody will tell what became of these.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Lost(Vec<EventId>);
 
 impl<W: Workspace> RepositoryActor<W> {
     /// An actor that waits for [`Begin`].
@@ -164,20 +185,26 @@ impl<W: Workspace> RepositoryActor<W> {
                 profile,
                 publisher,
                 ledger,
+                held: Rc::default(),
                 memory: Rc::default(),
                 environment,
                 metrics,
             },
-            collections,
+            collections: [collections, &[ParkedRecord::COLLECTION]].concat(),
             prepared: false,
             planner: RoundPlanner::default(),
             rounds: 0,
+            left: VecDeque::new(),
+            resting: 0,
             rounds_due: false,
-            marks: Vec::new(),
+            to_mark: Vec::new(),
             marking: false,
             marks_due: false,
             sweeping: false,
-            marked_meanwhile: BTreeSet::new(),
+            swept_to: SweptTo::new(),
+            looking_at_held: false,
+            unmarked: NowAndThen::default(),
+            unreadable: NowAndThen::default(),
             draining: Vec::new(),
             telling: queries::Telling::default(),
             _essential: essential,
@@ -224,14 +251,24 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
     }
 }
 
-impl<W: Workspace> Handler<RoundDone> for RepositoryActor<W> {
+impl<W: Workspace> Handler<RoundDone<W>> for RepositoryActor<W> {
     type Result = ();
 
-    fn handle(&mut self, RoundDone { claims, aftermath }: RoundDone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, done: RoundDone<W>, ctx: &mut Context<Self>) {
+        let RoundDone {
+            claims,
+            ended,
+            behind,
+        } = done;
+        let Ended { aftermath, left } = ended;
         self.rounds -= 1;
         self.planner.release(&claims);
+        let left: Vec<_> = left.into_iter().chain(behind).collect();
+        self.planner.hold(claims_of(&left));
+        self.go_on_with(left, ctx);
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
+        self.look_at_held_soon(ctx);
         self.answer_drain();
     }
 }
@@ -256,17 +293,24 @@ impl<W: Workspace> Handler<RoundDied> for RepositoryActor<W> {
 impl<W: Workspace> Handler<Arrived> for RepositoryActor<W> {
     type Result = ();
 
-    fn handle(&mut self, Arrived { hand_over, refused }: Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived(settled): Arrived, ctx: &mut Context<Self>) {
         {
             let mut ledger = self.tools.ledger.borrow_mut();
-            for (key, events) in &hand_over.events {
-                let lost = |id: &EventId| refused.as_ref().is_none_or(|refused| refused.contains(id));
-                let (lost, arrived): (Vec<_>, Vec<_>) = events.iter().copied().partition(lost);
-                self.marks.extend(ledger.confirmed(*key, &arrived));
-                ledger.lost(*key, &lost);
+            self.to_mark.extend(ledger.settled(&settled));
+            if settled.iter().any(|settlement| settlement.fate == Fate::Refused) {
+                self.tools.metrics.refused(ledger.refused());
             }
         }
         self.mark_soon(ctx);
+        self.answer_drain();
+    }
+}
+
+impl<W: Workspace> Handler<Lost> for RepositoryActor<W> {
+    type Result = ();
+
+    fn handle(&mut self, Lost(events): Lost, _: &mut Context<Self>) {
+        self.tools.ledger.borrow_mut().lost(&events);
         self.answer_drain();
     }
 }
@@ -304,31 +348,69 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
         let profile = self.tools.profile;
-        while self.prepared
-            && self.rounds < profile.rounds_in_flight()
-            && (self.rounds == 0 || self.planner.len() >= profile.further_round_from())
-        {
+        while self.prepared && self.rounds < profile.rounds_in_flight() {
+            if let Some(groups) = self.left.pop_front() {
+                self.start_round(groups, ctx);
+                continue;
+            }
+            if self.rounds > 0 && self.planner.len() < profile.further_round_from() {
+                return;
+            }
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
-            let tasks = self
-                .planner
-                .next_round(profile.commands_in_a_round(), Instant::now(), too_busy);
+            let tasks = self.planner.next_round(
+                profile.commands_in_a_round(),
+                profile.bytes_in_a_round(),
+                Instant::now(),
+                too_busy,
+            );
             if tasks.is_empty() {
                 return;
             }
-            let claims: Vec<_> = tasks.iter().flat_map(|task| task.claims()).copied().collect();
-            self.rounds += 1;
-            let this = ctx.address();
-            // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
-            let round = actix::spawn(round::run(self.tools.clone(), tasks));
-            actix::spawn(async move {
-                match round.await {
-                    Ok(aftermath) => this.do_send(RoundDone { claims, aftermath }),
-                    // A panic: what the round held is held for ever, so the service starts anew.
-                    Err(_) => this.do_send(RoundDied),
+            self.start_round(vec![Group::new(tasks)], ctx);
+        }
+    }
+
+    /// A round of the first of these groups; the others follow it.
+    fn start_round(&mut self, mut groups: Vec<Group<W>>, ctx: &mut Context<Self>) {
+        let claims = claims_of(&groups);
+        let behind = groups.split_off(1.min(groups.len()));
+        let Some(group) = groups.pop() else {
+            return;
+        };
+        self.rounds += 1;
+        let this = ctx.address();
+        // Not spawned into the context: a stopping actor would drop it in the middle of a commit.
+        let round = actix::spawn(round::run(self.tools.clone(), group));
+        actix::spawn(async move {
+            match round.await {
+                Ok(ended) => this.do_send(RoundDone {
+                    claims,
+                    ended,
+                    behind,
+                }),
+                // A panic: what the round held is held for ever, so the service starts anew.
+                Err(_) => this.do_send(RoundDied),
+            }
+        });
+    }
+
+    /// What a round has left over goes on as rounds of its own. What shares no claim with the rest
+    /// goes by itself; the rest one after the other.
+    fn go_on_with(&mut self, left: Vec<Group<W>>, ctx: &mut Context<Self>) {
+        for groups in groups::apart(left) {
+            match groups.first().and_then(|group| group.rest(&self.tools)) {
+                None => self.left.push_back(groups),
+                Some(rest) => {
+                    self.resting += 1;
+                    ctx.run_later(rest, |actor, ctx| {
+                        actor.resting -= 1;
+                        actor.left.push_back(groups);
+                        actor.start_rounds(ctx);
+                    });
                 }
-            });
+            }
         }
     }
 
@@ -345,29 +427,43 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                let refused = if mutants::is_active(Mutant::MarkBeforeConfirmed) {
-                    Some(Vec::new())
-                } else {
-                    (&mut hand_over.confirmed).await.ok()
-                };
-                if mutants::is_active(Mutant::LosePermit) {
-                    std::mem::forget(std::mem::take(&mut hand_over.permits));
+                if mutants::is_active(Mutant::MarkBeforeConfirmed) {
+                    let events = hand_over.events.iter();
+                    let settled = events.map(|event| Settlement {
+                        event: *event,
+                        fate: Fate::InLog,
+                    });
+                    this.do_send(Arrived(settled.collect()));
+                    return;
                 }
-                hand_over.permits.clear();
-                this.do_send(Arrived { hand_over, refused });
+                let mut open = hand_over.events.len();
+                while let Some(settled) = hand_over.settled.recv().await {
+                    open -= settled.len();
+                    this.do_send(Arrived(settled));
+                }
+                if open > 0 {
+                    this.do_send(Lost(hand_over.events));
+                }
             });
         }
-        self.marks.extend(aftermath.marks);
-        self.mark_soon(ctx);
     }
 
     /// Drained: nothing waits, nothing is in flight, every event has arrived and is marked.
     fn answer_drain(&mut self) {
-        let quiet = self.rounds == 0 && !self.marking && self.tools.ledger.borrow().is_empty();
+        if self.draining.is_empty() {
+            return;
+        }
+        let rounds = self.rounds + self.left.len() + self.resting;
+        let quiet = rounds == 0 && !self.marking && self.tools.ledger.borrow().is_quiet();
         if quiet && (self.planner.is_empty() || !self.prepared) {
             self.draining.drain(..).for_each(|told| {
                 let _ = told.send(());
             });
         }
     }
+}
+
+fn claims_of<W: Workspace>(groups: &[Group<W>]) -> Vec<DocumentKey> {
+    let tasks = groups.iter().flat_map(|group| &group.tasks);
+    tasks.flat_map(|task| task.claims()).copied().collect()
 }

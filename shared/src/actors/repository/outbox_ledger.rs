@@ -1,244 +1,417 @@
-//! Which announced events are on their way, which have arrived.
+//! What this process knows of the events in outboxes, by their ids: which are on their way into the
+//! log, which are there, which the log has refused.
 //!
-//! Keeps, for each document with events that this process has handed over, which of them are
-//! confirmed. When all are, the document can be marked; when it is rewritten before that, the
-//! confirmed ones are left out of it. What is not in here (after a crash, or of another instance
-//! that died) is found by the sweep.
+//! An event that is not in here was announced by another instance, or by one that crashed: it is
+//! left to its owner until it is old enough for the sweep.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
+    actors::publisher::{Fate, Settlement},
     contracts::EventId,
     document_store::{DocumentKey, Mark},
     envelope::OutboxEvent,
 };
 
-/// The outboxes that this process is emptying.
+/// Pause before an event that was refused is tried again; doubles with each further refusal.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// No pause is longer: a limit that an operator raises takes effect within this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The events that this process is publishing, or has published a moment ago.
 #[derive(Debug, Default)]
 pub struct OutboxLedger {
-    open: BTreeMap<DocumentKey, Open>,
-}
-
-/// What is to be done about a document that was found.
-#[derive(Debug, Default, PartialEq)]
-pub struct Found {
-    /// Events to publish, oldest first.
-    pub hand_over: Vec<OutboxEvent>,
-    /// All its events were confirmed meanwhile.
-    pub mark: Option<Mark>,
+    events: BTreeMap<EventId, Known>,
+    /// A sweep is under way: it may have read events that were marked since.
+    sweeping: bool,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// The newest version of the document that we know.
-    version: i64,
-    /// Handed over, not confirmed yet.
-    on_their_way: BTreeSet<EventId>,
-    /// Confirmed, but perhaps still standing in the document.
-    confirmed: BTreeSet<EventId>,
+struct Known {
+    /// The document in whose outbox it stands.
+    key: DocumentKey,
+    state: State,
+    /// The permit of the command that announced it, shared by all its events: given back when the
+    /// last of them is settled.
+    permit: Option<Rc<OwnedSemaphorePermit>>,
+    /// How often the log has refused it.
+    refusals: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waits until earlier events of its document, which others announced, are out of the way.
+    Held,
+    /// Handed over to the publisher.
+    OnItsWay,
+    /// In the log, not marked yet.
+    Confirmed,
+    /// The mark has been sent.
+    Marking,
+    /// Out of its outbox. Kept until the sweep under way has ended.
+    Marked,
+    /// The log does not take it. Not tried again before this.
+    Refused { until: Instant, seen: bool },
 }
 
 impl OutboxLedger {
-    /// Of the events that stand in a document, those not known to be published.
-    pub fn unpublished(&self, key: DocumentKey, mut stored: Vec<OutboxEvent>) -> Vec<OutboxEvent> {
-        if let Some(open) = self.open.get(&key) {
-            stored.retain(|event| !open.confirmed.contains(&event.id));
-        }
-        stored
+    /// Of the events that stand in a document, those not known to be in the log, and the ids of the
+    /// others, which a rewrite of the document leaves out.
+    pub fn unpublished(&self, stored: Vec<OutboxEvent>) -> (Vec<OutboxEvent>, Vec<EventId>) {
+        let (published, left): (Vec<_>, _) =
+            stored.into_iter().partition(|event| self.is_published(event.id));
+        (left, published.into_iter().map(|event| event.id).collect())
     }
 
-    /// The document stands there at this version with this outbox: just written, or found by the
-    /// sweep, which may have read it before it was written last.
-    pub fn found(&mut self, key: DocumentKey, version: i64, outbox: Vec<OutboxEvent>) -> Found {
-        let open = match self.open.get_mut(&key) {
-            Some(open) if open.version > version => return Found::default(),
-            Some(open) => open,
-            None if outbox.is_empty() => return Found::default(),
-            None => self.open.entry(key).or_insert(Open {
-                version,
-                on_their_way: BTreeSet::new(),
-                confirmed: BTreeSet::new(),
-            }),
-        };
-        open.version = version;
-        open.confirmed
-            .retain(|id| outbox.iter().any(|event| event.id == *id));
-        let fresh =
-            |event: &OutboxEvent| !open.confirmed.contains(&event.id) && open.on_their_way.insert(event.id);
-        let hand_over = outbox.into_iter().filter(fresh).collect();
-        let mark = open.on_their_way.is_empty().then_some(Mark { key, version });
-        match mark {
-            Some(_) if open.confirmed.is_empty() => {
-                self.open.remove(&key);
-                Found {
-                    hand_over,
-                    mark: None,
+    fn is_published(&self, event: EventId) -> bool {
+        let known = self.events.get(&event).map(|known| known.state);
+        matches!(known, Some(State::Confirmed | State::Marking | State::Marked))
+    }
+
+    /// Whether this process has announced it or is publishing it.
+    pub fn knows(&self, event: EventId) -> bool {
+        self.events.contains_key(&event)
+    }
+
+    /// Whether it is certain to stand in its document still, unless another instance swept it.
+    pub fn is_unsettled(&self, event: EventId) -> bool {
+        let known = self.events.get(&event).map(|known| known.state);
+        matches!(known, Some(State::Held | State::OnItsWay | State::Refused { .. }))
+    }
+
+    /// Its document was written without it: as good as marked.
+    pub fn left_out(&mut self, event: EventId) {
+        if let Some(Known {
+            state: state @ State::Confirmed,
+            ..
+        }) = self.events.get_mut(&event)
+        {
+            *state = State::Marked;
+            self.forget_marked(event);
+        }
+    }
+
+    /// It waits for events of others.
+    pub fn held(&mut self, key: DocumentKey, event: EventId) {
+        self.enter(key, event, State::Held);
+    }
+
+    /// It is handed over now; `false` where it is on its way already.
+    pub fn handed_over(&mut self, key: DocumentKey, event: EventId) -> bool {
+        let under_way = self
+            .events
+            .get(&event)
+            .is_some_and(|known| known.state == State::OnItsWay);
+        if !under_way {
+            self.enter(key, event, State::OnItsWay);
+        }
+        !under_way
+    }
+
+    fn enter(&mut self, key: DocumentKey, event: EventId, state: State) {
+        let known = self.events.entry(event).or_insert(Known {
+            key,
+            state,
+            permit: None,
+            refusals: 0,
+        });
+        known.state = state;
+    }
+
+    /// The permit of the command that announced these; given back at once where none of them waits.
+    pub fn holds_permit(&mut self, permit: OwnedSemaphorePermit, events: &[EventId]) {
+        let permit = Rc::new(permit);
+        for event in events {
+            if let Some(known) = self.events.get_mut(event)
+                && matches!(known.state, State::Held | State::OnItsWay)
+            {
+                known.permit = Some(permit.clone());
+            }
+        }
+    }
+
+    /// Deliveries are settled. Answers which events are to be marked.
+    pub fn settled(&mut self, settled: &[Settlement]) -> Vec<EventId> {
+        let mut to_mark = Vec::new();
+        for Settlement { event, fate } in settled {
+            let Some(known) = self.events.get_mut(event) else {
+                continue;
+            };
+            known.permit = None;
+            match fate {
+                Fate::InLog => {
+                    known.state = State::Confirmed;
+                    to_mark.push(*event);
+                }
+                Fate::Refused => {
+                    let pause = FIRST_PAUSE.saturating_mul(1 << known.refusals.min(16));
+                    known.refusals += 1;
+                    known.state = State::Refused {
+                        until: Instant::now() + pause.min(LONGEST_PAUSE),
+                        seen: true,
+                    };
                 }
             }
-            mark => Found { hand_over, mark },
         }
+        to_mark
     }
 
-    /// These events of a document are in the log. When they were the last on their way, the mark to
-    /// set.
-    pub fn confirmed(&mut self, key: DocumentKey, events: &[EventId]) -> Option<Mark> {
-        let open = self.open.get_mut(&key)?;
+    /// Nobody will settle these any more: the sweep shall find them.
+    pub fn lost(&mut self, events: &[EventId]) {
         for event in events {
-            open.on_their_way.remove(event);
-            open.confirmed.insert(*event);
-        }
-        open.on_their_way.is_empty().then_some(Mark {
-            key,
-            version: open.version,
-        })
-    }
-
-    /// These events did not get through: the sweep shall find them again.
-    pub fn lost(&mut self, key: DocumentKey, events: &[EventId]) {
-        if let Some(open) = self.open.get_mut(&key) {
-            open.on_their_way.retain(|event| !events.contains(event));
-            if open.on_their_way.is_empty() && open.confirmed.is_empty() {
-                self.open.remove(&key);
+            let unsettled = |known: &Known| matches!(known.state, State::Held | State::OnItsWay);
+            if self.events.get(event).is_some_and(unsettled) {
+                self.events.remove(event);
             }
         }
     }
 
-    /// The mark is set (or was of no use, the document having moved on with its own events).
-    pub fn marked(&mut self, mark: Mark) {
-        if self.is_current(&mark) {
-            self.open.remove(&mark.key);
+    /// The marks of those that are to be marked still, which are sent now.
+    pub fn marks(&mut self, events: Vec<EventId>) -> Vec<Mark> {
+        let mut marks: BTreeMap<DocumentKey, Vec<EventId>> = BTreeMap::new();
+        for event in events {
+            if let Some(known) = self.events.get_mut(&event)
+                && known.state == State::Confirmed
+            {
+                known.state = State::Marking;
+                marks.entry(known.key).or_default().push(event);
+            }
+        }
+        let mark = |(key, events)| Mark { key, events };
+        marks.into_iter().map(mark).collect()
+    }
+
+    /// These are out of their outboxes.
+    pub fn marked(&mut self, events: impl IntoIterator<Item = EventId>) {
+        for event in events {
+            if let Some(known) = self.events.get_mut(&event)
+                && known.state == State::Marking
+            {
+                known.state = State::Marked;
+                self.forget_marked(event);
+            }
         }
     }
 
-    /// The mark is of the newest version that we know, and all its events are confirmed.
-    pub fn is_current(&self, mark: &Mark) -> bool {
-        let open = self.open.get(&mark.key);
-        open.is_some_and(|open| open.version == mark.version && open.on_their_way.is_empty())
+    /// Nobody knows whether these are out of their outboxes: they are to be marked again.
+    pub fn not_marked(&mut self, events: &[EventId]) {
+        for event in events {
+            if let Some(known) = self.events.get_mut(event)
+                && known.state == State::Marking
+            {
+                known.state = State::Confirmed;
+            }
+        }
     }
 
-    /// No outbox is being emptied.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    fn forget_marked(&mut self, event: EventId) {
+        if !self.sweeping {
+            self.events.remove(&event);
+        }
+    }
+
+    /// Outboxes are read from now on. A sweep that begins anew, rather than where the last one
+    /// stopped, meets all refused events that there are still.
+    pub fn sweep_begins(&mut self, anew: bool) {
+        self.sweeping = true;
+        for known in self.events.values_mut() {
+            if let State::Refused { seen, .. } = &mut known.state {
+                *seen &= !anew;
+            }
+        }
+    }
+
+    /// What was read is handed over. After a sweep that came to the end, refused events that it did
+    /// not meet are gone: another instance has published them.
+    pub fn sweep_ends(&mut self, at_the_end: bool) {
+        self.sweeping = false;
+        self.events.retain(|_, known| match known.state {
+            State::Marked => false,
+            State::Refused { seen, .. } => seen || !at_the_end,
+            _ => true,
+        });
+    }
+
+    /// Whether the sweep, which found this event in its document, is to hand it over.
+    pub fn is_left_behind(&mut self, event: EventId, is_old: bool) -> bool {
+        match self.events.get_mut(&event).map(|known| &mut known.state) {
+            None => is_old,
+            Some(State::Refused { until, seen }) => {
+                *seen = true;
+                *until <= Instant::now()
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// How many the log has refused.
+    pub fn refused(&self) -> usize {
+        let refused = |known: &&Known| known.refusals > 0 && !self.is_done(known);
+        self.events.values().filter(refused).count()
+    }
+
+    fn is_done(&self, known: &Known) -> bool {
+        matches!(known.state, State::Confirmed | State::Marking | State::Marked)
+    }
+
+    /// How many are with the publisher.
+    pub fn on_their_way(&self) -> usize {
+        let on_its_way = |known: &&Known| known.state == State::OnItsWay;
+        self.events.values().filter(on_its_way).count()
+    }
+
+    /// Nothing is on its way, held or to be marked.
+    pub fn is_quiet(&self) -> bool {
+        let quiet = |known: &Known| matches!(known.state, State::Marked | State::Refused { .. });
+        self.events.values().all(quiet)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        contracts::{CreditLimitChanged, CustomerId},
-        envelope::Context,
-        environment::Timestamp,
-        money::Money,
-    };
-
-    fn event(version: i64) -> OutboxEvent {
-        let customer_id = CustomerId(Uuid::from_u128(1));
-        let event = CreditLimitChanged {
-            customer_id,
-            credit_limit: Money::units(version),
-        };
-        OutboxEvent::new(
-            &event,
-            customer_id,
-            customer_id,
-            version,
-            "test",
-            Timestamp(0),
-            &Context::default(),
-        )
-    }
 
     const KEY: DocumentKey = DocumentKey {
         collection: "customers",
         id: Uuid::from_u128(1),
     };
 
+    fn id(number: u128) -> EventId {
+        EventId(Uuid::from_u128(number))
+    }
+
+    fn settle(ledger: &mut OutboxLedger, number: u128, fate: Fate) -> Vec<EventId> {
+        ledger.settled(&[Settlement {
+            event: id(number),
+            fate,
+        }])
+    }
+
     #[test]
-    fn a_document_is_marked_when_its_last_event_is_confirmed() {
+    fn each_event_is_marked_by_itself_once_it_is_confirmed() {
         let mut ledger = OutboxLedger::default();
-        let (one, two) = (event(1), event(2));
+        assert!(ledger.handed_over(KEY, id(1)) && ledger.handed_over(KEY, id(2)));
+        assert!(!ledger.handed_over(KEY, id(1)), "it is on its way");
+        let to_mark = settle(&mut ledger, 1, Fate::InLog);
         assert_eq!(
-            ledger.found(KEY, 1, vec![one.clone()]).hand_over,
-            vec![one.clone()]
+            ledger.marks(to_mark),
+            [Mark {
+                key: KEY,
+                events: vec![id(1)]
+            }]
         );
+        ledger.marked([id(1)]);
+        assert!(!ledger.knows(id(1)) && ledger.knows(id(2)) && !ledger.is_quiet());
+        let to_mark = settle(&mut ledger, 2, Fate::InLog);
+        assert_eq!(ledger.marks(to_mark).len(), 1);
+        ledger.marked([id(2)]);
+        assert!(ledger.is_quiet());
+    }
+
+    #[test]
+    fn what_a_rewrite_left_out_needs_no_mark() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        let to_mark = settle(&mut ledger, 1, Fate::InLog);
+        ledger.left_out(id(1));
+        assert!(!ledger.knows(id(1)));
+        assert_eq!(ledger.marks(to_mark), []);
+    }
+
+    #[test]
+    fn a_mark_that_is_in_doubt_is_set_again() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        let to_mark = settle(&mut ledger, 1, Fate::InLog);
+        assert_eq!(ledger.marks(to_mark.clone()).len(), 1);
+        assert_eq!(ledger.marks(to_mark.clone()), [], "it is being set");
+        ledger.not_marked(&to_mark);
+        assert_eq!(ledger.marks(to_mark).len(), 1);
+    }
+
+    #[test]
+    fn an_event_announced_again_while_its_mark_is_under_way_is_published_again() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        let to_mark = settle(&mut ledger, 1, Fate::InLog);
+        ledger.marks(to_mark);
+        assert!(ledger.handed_over(KEY, id(1)));
+        ledger.marked([id(1)]);
+        assert!(ledger.is_unsettled(id(1)), "the mark was for the time before");
+    }
+
+    #[test]
+    fn what_was_marked_while_a_sweep_reads_is_not_left_behind() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        ledger.sweep_begins(true);
+        assert!(!ledger.is_left_behind(id(1), true), "it is on its way");
+        let to_mark = settle(&mut ledger, 1, Fate::InLog);
+        ledger.marks(to_mark);
+        ledger.marked([id(1)]);
+        assert!(!ledger.is_left_behind(id(1), true));
+        assert!(ledger.is_left_behind(id(2), true) && !ledger.is_left_behind(id(3), false));
+        ledger.sweep_ends(true);
+        assert!(!ledger.knows(id(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_event_is_tried_again_after_growing_pauses() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        for pause in [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4] {
+            assert_eq!(settle(&mut ledger, 1, Fate::Refused), []);
+            assert_eq!((ledger.refused(), ledger.is_quiet()), (1, true));
+            tokio::time::advance(pause - Duration::from_millis(1)).await;
+            assert!(!ledger.is_left_behind(id(1), true));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(ledger.is_left_behind(id(1), true));
+            ledger.handed_over(KEY, id(1));
+        }
+        settle(&mut ledger, 1, Fate::InLog);
+        assert_eq!(ledger.refused(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_event_that_another_instance_has_published_is_forgotten() {
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        ledger.handed_over(KEY, id(2));
+        settle(&mut ledger, 1, Fate::Refused);
+        settle(&mut ledger, 2, Fate::Refused);
+        ledger.sweep_begins(true);
+        ledger.is_left_behind(id(2), true);
+        ledger.sweep_ends(false);
+        assert_eq!(ledger.refused(), 2, "the sweep has not seen everything");
+        ledger.sweep_begins(false);
+        ledger.sweep_ends(true);
+        assert!(!ledger.knows(id(1)) && ledger.knows(id(2)));
+    }
+
+    #[test]
+    fn a_permit_is_given_back_when_the_last_event_of_its_command_is_settled() {
+        let permits = Arc::new(Semaphore::new(2));
+        let permit = || permits.clone().try_acquire_owned().unwrap();
+        let mut ledger = OutboxLedger::default();
+        ledger.handed_over(KEY, id(1));
+        ledger.held(KEY, id(2));
+        ledger.holds_permit(permit(), &[id(1), id(2)]);
+        ledger.holds_permit(permit(), &[]);
         assert_eq!(
-            ledger.found(KEY, 2, vec![one.clone(), two.clone()]).hand_over,
-            vec![two.clone()]
+            permits.available_permits(),
+            1,
+            "what announced nothing holds nothing"
         );
-        assert_eq!(ledger.confirmed(KEY, &[one.id]), None);
-        let mark = ledger.confirmed(KEY, &[two.id]).unwrap();
-        assert_eq!(mark, Mark { key: KEY, version: 2 });
-        ledger.marked(mark);
-        assert!(ledger.is_empty());
-    }
-
-    #[test]
-    fn a_rewritten_document_leaves_out_what_is_published() {
-        let mut ledger = OutboxLedger::default();
-        let (one, two) = (event(1), event(2));
-        ledger.found(KEY, 1, vec![one.clone()]);
-        let mark = ledger.confirmed(KEY, &[one.id]).unwrap();
-        assert_eq!(ledger.unpublished(KEY, vec![one.clone()]), []);
-        assert_eq!(
-            ledger.found(KEY, 2, vec![two.clone()]).hand_over,
-            vec![two.clone()]
-        );
-        ledger.marked(mark);
-        assert_eq!(
-            ledger.confirmed(KEY, &[two.id]),
-            Some(Mark { key: KEY, version: 2 })
-        );
-    }
-
-    #[test]
-    fn a_rewrite_without_events_closes_the_outbox() {
-        let mut ledger = OutboxLedger::default();
-        let one = event(1);
-        ledger.found(KEY, 1, vec![one.clone()]);
-        ledger.confirmed(KEY, &[one.id]);
-        assert_eq!(ledger.found(KEY, 2, vec![]), Found::default());
-        assert!(ledger.is_empty());
-    }
-
-    #[test]
-    fn an_event_confirmed_while_its_document_was_rewritten_is_marked() {
-        let mut ledger = OutboxLedger::default();
-        let one = event(1);
-        ledger.found(KEY, 1, vec![one.clone()]);
-        ledger.confirmed(KEY, &[one.id]);
-        let found = ledger.found(KEY, 2, vec![one]);
-        assert_eq!(
-            found,
-            Found {
-                hand_over: vec![],
-                mark: Some(Mark { key: KEY, version: 2 })
-            }
-        );
-    }
-
-    #[test]
-    fn what_the_sweep_read_too_early_is_ignored() {
-        let mut ledger = OutboxLedger::default();
-        ledger.found(KEY, 2, vec![event(2)]);
-        assert_eq!(ledger.found(KEY, 1, vec![event(1)]), Found::default());
-    }
-
-    #[test]
-    fn the_sweep_leaves_alone_what_is_on_its_way() {
-        let mut ledger = OutboxLedger::default();
-        ledger.found(KEY, 1, vec![event(1)]);
-        assert_eq!(ledger.found(KEY, 1, vec![event(1)]), Found::default());
-        ledger.lost(KEY, &[event(1).id]);
-        assert_eq!(ledger.found(KEY, 1, vec![event(1)]).hand_over, [event(1)]);
-    }
-
-    #[test]
-    fn a_document_without_events_costs_nothing() {
-        let mut ledger = OutboxLedger::default();
-        assert_eq!(ledger.found(KEY, 1, vec![]), Found::default());
-        assert!(ledger.is_empty());
+        settle(&mut ledger, 1, Fate::Refused);
+        assert_eq!(permits.available_permits(), 1);
+        settle(&mut ledger, 2, Fate::InLog);
+        assert_eq!(permits.available_permits(), 2);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     environment::Timestamp,
     parking::{
         Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, decide,
-        decide_job,
+        decide_job, letter,
     },
 };
 
@@ -52,12 +52,19 @@ impl<W: Workspace> Command for ChangeIn<W> {
         vec![key::<ParkedRecord>(self.id)]
     }
 
+    fn bytes(&self) -> usize {
+        match &self.change {
+            Change::Park(new) => 1024 + new.record.bytes(),
+            _ => 1024,
+        }
+    }
+
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = &mut workspace.parked().records;
         let known = parked.get(self.id).cloned();
         match decide(known.as_ref(), &self.change, now)? {
             Some(record) => {
-                parked.put(record.clone(), []);
+                parked.put(record.clone(), letter(&record, &self.change, now));
                 Ok(Changed {
                     record,
                     changed: true,

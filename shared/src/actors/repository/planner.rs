@@ -16,6 +16,10 @@ const LOOK_AHEAD: usize = 2048;
 pub trait Waiting {
     /// What no two rounds may have at a time.
     fn claims(&self) -> &[DocumentKey];
+    /// About how large what it writes is.
+    fn bytes(&self) -> usize {
+        0
+    }
     /// Whether it is not to be begun any more.
     fn is_expired(&self, now: Instant) -> bool;
 }
@@ -23,6 +27,10 @@ pub trait Waiting {
 impl<T: Waiting + ?Sized> Waiting for Box<T> {
     fn claims(&self) -> &[DocumentKey] {
         (**self).claims()
+    }
+
+    fn bytes(&self) -> usize {
+        (**self).bytes()
     }
 
     fn is_expired(&self, now: Instant) -> bool {
@@ -63,10 +71,18 @@ impl<T: Waiting> RoundPlanner<T> {
         self.waiting.is_empty()
     }
 
-    /// At most so many of those that wait, in their order, without those whose claims are held or
+    /// At most so many of those that wait, and of so many bytes (but one of any size), in their order,
+    /// without those whose claims are held or
     /// stand behind such a one. What they claim is held until it is [released](Self::release). The
     /// expired ones that it meets are given up.
-    pub fn next_round(&mut self, at_most: usize, now: Instant, mut give_up: impl FnMut(T)) -> Vec<T> {
+    pub fn next_round(
+        &mut self,
+        at_most: usize,
+        bytes_at_most: usize,
+        now: Instant,
+        mut give_up: impl FnMut(T),
+    ) -> Vec<T> {
+        let mut bytes = 0;
         let mut blocked = self.busy.clone();
         let mut round: Vec<T> = Vec::new();
         let mut passed_over = VecDeque::new();
@@ -79,10 +95,14 @@ impl<T: Waiting> RoundPlanner<T> {
             };
             if task.is_expired(now) {
                 give_up(task);
+            } else if !round.is_empty() && bytes + task.bytes() > bytes_at_most {
+                passed_over.push_back(task);
+                break;
             } else if task.claims().iter().any(|key| blocked.contains(key)) {
                 blocked.extend(task.claims());
                 passed_over.push_back(task);
             } else {
+                bytes += task.bytes();
                 round.push(task);
             }
         }
@@ -96,6 +116,11 @@ impl<T: Waiting> RoundPlanner<T> {
     /// Whether a round in flight claims it.
     pub fn is_held(&self, key: &DocumentKey) -> bool {
         self.busy.contains(key)
+    }
+
+    /// What a round has left over holds these.
+    pub fn hold(&mut self, claims: Vec<DocumentKey>) {
+        self.busy.extend(claims);
     }
 
     /// A round has ended: what it claimed is free.
@@ -129,11 +154,16 @@ mod tests {
         name: &'static str,
         claims: Vec<DocumentKey>,
         deadline: Option<Instant>,
+        bytes: usize,
     }
 
     impl Waiting for Task {
         fn claims(&self) -> &[DocumentKey] {
             &self.claims
+        }
+
+        fn bytes(&self) -> usize {
+            self.bytes
         }
 
         fn is_expired(&self, now: Instant) -> bool {
@@ -155,13 +185,14 @@ mod tests {
                 name,
                 claims: claims.iter().copied().map(document).collect(),
                 deadline: None,
+                bytes: 1,
             });
         }
         planner
     }
 
     fn next(planner: &mut RoundPlanner<Task>, at_most: usize) -> Vec<&'static str> {
-        let round = planner.next_round(at_most, Instant::now(), |task| {
+        let round = planner.next_round(at_most, 100, Instant::now(), |task| {
             panic!("{} is given up", task.name)
         });
         round.iter().map(|task| task.name).collect()
@@ -206,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn a_round_takes_no_more_bytes_than_it_may_but_one_of_any_size() {
+        let mut planner = planner(&[("a", &[1]), ("b", &[2]), ("c", &[3]), ("d", &[4])]);
+        for (task, bytes) in planner.waiting.iter_mut().zip([60, 40, 1, 500]) {
+            task.bytes = bytes;
+        }
+        assert_eq!(next(&mut planner, 9), ["a", "b"]);
+        assert_eq!(next(&mut planner, 9), ["c"], "in their order");
+        assert_eq!(next(&mut planner, 9), ["d"]);
+    }
+
+    #[test]
     fn what_is_expired_is_given_up_and_blocks_nobody() {
         let now = Instant::now();
         let mut planner = planner(&[("a", &[1])]);
@@ -214,10 +256,11 @@ mod tests {
                 name,
                 claims: vec![document(2)],
                 deadline: Some(deadline),
+                bytes: 1,
             });
         }
         let mut given_up = Vec::new();
-        let round = planner.next_round(9, now, |task| given_up.push(task.name));
+        let round = planner.next_round(9, 100, now, |task| given_up.push(task.name));
         assert_eq!(round.iter().map(|task| task.name).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(given_up, ["b"]);
 
@@ -225,6 +268,7 @@ mod tests {
             name: "d",
             claims: vec![document(1)],
             deadline: Some(now),
+            bytes: 1,
         });
         planner.expire(now, |task| given_up.push(task.name));
         assert_eq!(given_up, ["b", "d"], "behind a held claim, too");

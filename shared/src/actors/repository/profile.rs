@@ -41,6 +41,12 @@ impl WriteProfile {
         }
     }
 
+    /// Bytes of the commands in a round, as they estimate it: parked records are of several megabytes,
+    /// and a command of MongoDB ends at 16 MB.
+    pub(super) const fn bytes_in_a_round(self) -> usize {
+        8 * 1024 * 1024
+    }
+
     /// Whether even one document is written in a transaction.
     pub(super) const fn always_atomic(self) -> bool {
         matches!(self, WriteProfile::Naive)
@@ -82,7 +88,7 @@ impl WriteProfile {
     /// them.
     pub(super) const fn sweep_age(self) -> Duration {
         match self {
-            WriteProfile::Grouped => Duration::from_secs(2),
+            WriteProfile::Grouped => Duration::from_secs(5),
             WriteProfile::Naive => Duration::ZERO,
         }
     }

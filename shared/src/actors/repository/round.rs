@@ -4,45 +4,49 @@
 //! handed over before it is answered. A round that cannot reach the database keeps its commands, in
 //! their order, until it can; only those with a deadline give up.
 //!
-//! The first try rests on memory (see [`super::memory`] for the rule that makes this safe); what it
-//! cannot settle is tried on what is read.
+//! The first try of a round rests on memory (see [`super::memory`] for the rule that makes this safe);
+//! what it cannot settle is tried on what is read.
+//!
+//! A round ends with the first try that the database answers. Commands that met a conflict, or of
+//! which one is refused for good, are left over, in groups: each becomes a round of its own, so that
+//! the contested document, or the command that will never be taken, is soon alone and delays nobody.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use actix::Recipient;
 use mongodb::bson::RawDocumentBuf;
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    RepositoryError, Workspace, command::Task, memory::Memory, outbox_ledger::OutboxLedger,
-    profile::WriteProfile, workspace::Change,
+    RepositoryError, Workspace,
+    command::Task,
+    groups::{Group, pause},
+    held::{Held, Waiting},
+    memory::Memory,
+    outbox_ledger::OutboxLedger,
+    profile::WriteProfile,
+    sweep::is_old,
+    workspace::Change,
 };
 use crate::{
-    actors::publisher::Publish,
+    actors::publisher::{Publish, Settlement},
     contracts::EventId,
-    document_store::{Commit, Document, DocumentKey, DocumentStore, Mark, Outcome, StoreError, Write, id},
+    document_store::{Commit, Document, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
-    environment::Environment,
+    environment::{Environment, Timestamp},
     metrics::Metrics,
     mutants::{self, Mutant},
     parking::ParkedRecord,
 };
 
-/// First pause after a failure; doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A command from a request whose documents others keep changing is given up after so many tries.
-const MAX_CONFLICTS: u32 = 20;
+/// A request is refused by a document of which so many events are not published yet. Each is about
+/// 600 bytes, and a document is written whole.
+const MOST_UNPUBLISHED: usize = 1_000;
 
 /// What a round works with.
 #[derive(Clone)]
@@ -51,6 +55,7 @@ pub(super) struct Tools {
     pub publisher: Recipient<Publish>,
     pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
+    pub held: Rc<RefCell<Held>>,
     pub memory: Rc<RefCell<Memory>>,
     pub environment: Environment,
     pub metrics: Metrics,
@@ -61,40 +66,61 @@ pub(super) struct Tools {
 pub(super) struct Aftermath {
     /// Events handed over.
     pub handed_over: Vec<HandOver>,
-    /// Documents to mark.
-    pub marks: Vec<Mark>,
 }
 
 /// Events on their way into the log.
 pub(super) struct HandOver {
-    pub events: BTreeMap<DocumentKey, Vec<EventId>>,
-    pub confirmed: oneshot::Receiver<Vec<EventId>>,
-    /// Given back when they have arrived.
-    pub permits: Vec<OwnedSemaphorePermit>,
+    pub events: Vec<EventId>,
+    pub settled: mpsc::UnboundedReceiver<Vec<Settlement>>,
 }
 
-pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<W>>>) -> Aftermath {
+/// How a round ended.
+pub(super) struct Ended<W> {
+    pub aftermath: Aftermath,
+    /// Not done yet: each is to be a round of its own, one after the other.
+    pub left: Vec<Group<W>>,
+}
+
+pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W> {
+    // Once a commit may have happened, no later failure makes that certain either way.
+    let Group {
+        mut tasks,
+        conflicts,
+        mut in_doubt,
+    } = group;
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
-    let mut conflicts = 0;
-    // Once a commit may have happened, no later failure makes that certain either way.
-    let mut in_doubt = false;
-    let mut grounds = if tools.profile.remembers() && tools.memory.borrow().is_sound() {
+    let mut left = Vec::new();
+    let remembers = tools.profile.remembers() && conflicts == 0;
+    let mut grounds = if remembers && tools.memory.borrow().is_sound() {
         Grounds::Remembered
     } else {
         Grounds::Read
     };
     while !tasks.is_empty() {
-        let attempted = attempt(&tools, grounds, &mut tasks, &mut aftermath).await;
+        let attempted = attempt(&tools, grounds, in_doubt, &mut tasks, &mut aftermath).await;
         grounds = Grounds::Read;
         match attempted {
             Ok(Attempted::Unsettled) => continue,
             Ok(Attempted::Written) => {
-                conflicts += 1;
-                if conflicts >= MAX_CONFLICTS {
-                    let error = || failure("its documents keep changing".into(), in_doubt);
-                    give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
+                left = Group {
+                    tasks,
+                    conflicts,
+                    in_doubt,
                 }
+                .contested();
+                break;
+            }
+            Err(StoreError::Rejected(why)) => {
+                tools.memory.borrow_mut().forget_all();
+                tools.memory.borrow_mut().answered();
+                left = Group {
+                    tasks,
+                    conflicts,
+                    in_doubt,
+                }
+                .rejected(&why);
+                break;
             }
             Err(error) => {
                 if failures == 0 {
@@ -115,17 +141,14 @@ pub(super) async fn run<W: Workspace>(tools: Tools, mut tasks: Vec<Box<dyn Task<
             }
         }
         if !tasks.is_empty() {
-            let pause = FIRST_PAUSE
-                .saturating_mul(1 << (failures + conflicts).min(16))
-                .min(LONGEST_PAUSE);
-            tokio::time::sleep(tools.environment.jitter(pause)).await;
+            tokio::time::sleep(tools.environment.jitter(pause(failures))).await;
         }
     }
-    aftermath
+    Ended { aftermath, left }
 }
 
 /// Why a command is given up: nothing was changed, or nobody knows.
-fn failure(reason: String, in_doubt: bool) -> RepositoryError {
+pub(super) fn failure(reason: String, in_doubt: bool) -> RepositoryError {
     if in_doubt {
         RepositoryError::OutcomeUnknown(reason)
     } else {
@@ -133,7 +156,7 @@ fn failure(reason: String, in_doubt: bool) -> RepositoryError {
     }
 }
 
-fn give_up<W>(
+pub(super) fn give_up<W>(
     tasks: &mut Vec<Box<dyn Task<W>>>,
     which: impl Fn(&dyn Task<W>) -> bool,
     error: impl Fn() -> RepositoryError,
@@ -165,6 +188,7 @@ enum Attempted {
 async fn attempt<W: Workspace>(
     tools: &Tools,
     grounds: Grounds,
+    in_doubt: bool,
     tasks: &mut Vec<Box<dyn Task<W>>>,
     aftermath: &mut Aftermath,
 ) -> Result<Attempted, StoreError> {
@@ -182,14 +206,28 @@ async fn attempt<W: Workspace>(
         );
     }
 
+    let crowded = crowded(&mut workspace);
+    let too_many = || failure("too many events of it are not published yet".into(), in_doubt);
+    give_up(
+        tasks,
+        |task| task.can_be_refused() && touches(task, &crowded),
+        too_many,
+    );
+
     let now = tools.environment.now();
     let mut unsettled = false;
+    // By task, in their order.
+    let mut announced: Vec<Vec<EventId>> = Vec::new();
     for mut task in std::mem::take(tasks) {
         match task.decide(&mut workspace, now) {
-            Ok(()) => tasks.push(task),
+            Ok(()) => {
+                tasks.push(task);
+                announced.push(newly_announced(&mut workspace));
+            }
             // A failure has effects beyond this round, so it has to be certain.
             Err(_) if !assumed.is_empty() => {
                 tasks.push(task);
+                announced.push(newly_announced(&mut workspace));
                 unsettled = true;
             }
             Err(error) => task.fail(error),
@@ -210,8 +248,11 @@ async fn attempt<W: Workspace>(
         return Ok(Attempted::Unsettled);
     }
     if mutants::is_active(Mutant::PublishBeforeCommit) {
-        let announced = changes.iter().map(|change| (change.key, change.outbox.clone()));
-        HandOver::to(&tools.publisher, announced.collect());
+        let events = changes.iter().flat_map(|change| change.announced.clone());
+        tools.publisher.do_send(Publish {
+            events: events.collect(),
+            settled: mpsc::unbounded_channel().0,
+        });
     }
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
@@ -220,18 +261,31 @@ async fn attempt<W: Workspace>(
         changes.clear();
     }
 
-    let mut through: Vec<_> = tasks
-        .extract_if(.., |task| !touches(&**task, &conflicting))
-        .collect();
-    let handed_over = hand_over(tools, changes, aftermath);
-    let permits = through.drain(..).filter_map(Task::succeed).collect();
-    if let Some(handed_over) = handed_over {
-        aftermath.handed_over.push(HandOver {
-            permits,
-            ..handed_over
-        });
+    aftermath.handed_over.extend(hand_over(tools, changes, now));
+    for (task, events) in std::mem::take(tasks).into_iter().zip(announced) {
+        if touches(&*task, &conflicting) {
+            tasks.push(task);
+        } else if let Some(permit) = task.succeed() {
+            if mutants::is_active(Mutant::LosePermit) {
+                std::mem::forget(permit);
+            } else {
+                tools.ledger.borrow_mut().holds_permit(permit, &events);
+            }
+        }
     }
     Ok(Attempted::Written)
+}
+
+fn newly_announced<W: Workspace>(workspace: &mut W) -> Vec<EventId> {
+    let collections = workspace.collections().into_iter();
+    collections.flat_map(|copies| copies.announced()).collect()
+}
+
+fn crowded<W: Workspace>(workspace: &mut W) -> BTreeSet<DocumentKey> {
+    let collections = workspace.collections().into_iter();
+    collections
+        .flat_map(|copies| copies.crowded(MOST_UNPUBLISHED))
+        .collect()
 }
 
 /// What a try rests on, beside the workspace.
@@ -322,10 +376,13 @@ async fn write<W: Workspace>(
     };
     let outcomes = tools.store.commit(commit).await?;
     let mut memory = tools.memory.borrow_mut();
+    let ledger = tools.ledger.borrow();
+    // Events that others may have marked in the middle of the write may be gone from the document.
+    let certain = |write: &Write| write.carried.iter().all(|event| ledger.is_unsettled(*event));
     memory.answered();
     for (write, outcome) in to_remember.into_iter().flatten().zip(&outcomes) {
         match outcome {
-            Outcome::Applied if !parked(&write.key) => memory.remember(write),
+            Outcome::Applied if !parked(&write.key) && certain(&write) => memory.remember(write),
             Outcome::Applied | Outcome::Conflict => memory.forget(&write.key),
         }
     }
@@ -336,46 +393,69 @@ async fn write<W: Workspace>(
     Ok(conflicts.map(|(key, _)| key).collect())
 }
 
-/// Hands the events of written documents over to the publisher, if there are any.
-fn hand_over(tools: &Tools, changes: Vec<Change>, aftermath: &mut Aftermath) -> Option<HandOver> {
-    let mut ledger = tools.ledger.borrow_mut();
+/// Hands over what written documents announce, and nothing else: what was found in them is its
+/// owner's to publish, or the sweep's.
+///
+/// An event that was caused by a record of the log goes at once, since what it rests on is there. One
+/// that a request caused may rest on events of others that its document still holds: it is held until
+/// they are gone, and goes together with them where they are so old that their owner must have died.
+fn hand_over(tools: &Tools, changes: Vec<Change>, now: Timestamp) -> Option<HandOver> {
+    let age = tools.profile.sweep_age();
+    let mut held = tools.held.borrow_mut();
     let mut documents = Vec::new();
-    for Change { key, version, outbox } in changes {
-        let found = ledger.found(key, version, outbox);
-        aftermath.marks.extend(found.mark);
-        documents.push((key, found.hand_over));
+    for change in changes {
+        let Change {
+            key,
+            carried,
+            announced,
+            left_out,
+        } = change;
+        let mut ledger = tools.ledger.borrow_mut();
+        left_out.into_iter().for_each(|event| ledger.left_out(event));
+        if announced.is_empty() {
+            continue;
+        }
+        let at_once = announced.iter().all(OutboxEvent::rests_on_log);
+        let foreign = carried.into_iter().filter(|event| !ledger.knows(event.id));
+        let foreign: Vec<_> = foreign.filter(|_| !at_once).collect();
+        if held.is_waiting(&key) || foreign.iter().any(|event| !is_old(event.time, now, age)) {
+            announced.iter().for_each(|event| ledger.held(key, event.id));
+            held.wait(
+                key,
+                Waiting {
+                    behind: foreign,
+                    events: announced,
+                },
+            );
+        } else {
+            documents.push((key, [foreign, announced].concat()));
+        }
     }
-    HandOver::to(&tools.publisher, documents)
+    HandOver::to(tools, documents)
 }
 
 impl HandOver {
-    /// Hands the events of these documents over, if there are any.
-    pub fn to(
-        publisher: &Recipient<Publish>,
-        documents: Vec<(DocumentKey, Vec<OutboxEvent>)>,
-    ) -> Option<HandOver> {
-        let mut ids = BTreeMap::new();
-        let mut events = Vec::new();
-        for (key, found) in documents.into_iter().filter(|(_, found)| !found.is_empty()) {
-            ids.insert(key, found.iter().map(|event| event.id).collect());
+    /// Hands the events of these documents over, if there are any that are not on their way already.
+    pub fn to(tools: &Tools, documents: Vec<(DocumentKey, Vec<OutboxEvent>)>) -> Option<HandOver> {
+        let mut ledger = tools.ledger.borrow_mut();
+        let mut events: Vec<OutboxEvent> = Vec::new();
+        for (key, mut found) in documents {
+            found.retain(|event| ledger.handed_over(key, event.id));
             events.extend(found);
         }
         if events.is_empty() {
             return None;
         }
+        let ids = events.iter().map(|event| event.id).collect();
         if mutants::is_active(Mutant::SkipOutboxEvent) {
             events.pop();
         }
-        let (told, confirmed) = oneshot::channel();
-        // Were the publisher gone, `told` would be dropped and the sweep would find the events.
-        publisher.do_send(Publish {
+        let (tell, settled) = mpsc::unbounded_channel();
+        // Were the publisher gone, `tell` would be dropped and the sweep would find the events.
+        tools.publisher.do_send(Publish {
             events,
-            confirmed: told,
+            settled: tell,
         });
-        Some(HandOver {
-            events: ids,
-            confirmed,
-            permits: Vec::new(),
-        })
+        Some(HandOver { events: ids, settled })
     }
 }

@@ -1,91 +1,179 @@
-//! Finds events that nobody is publishing: a crash left them, here or in another instance.
+//! Finds events that nobody is publishing: a crash left them, here or in another instance, or the
+//! log has refused them.
+//!
+//! Takes the oldest first, and only those that are old: younger ones are most likely on their way
+//! from the process that announced them. Where there is more than one sweep takes on, the next one
+//! goes on from there.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mongodb::bson::RawDocumentBuf;
+use uuid::Uuid;
 
 use super::{
     RepositoryActor, Workspace,
     round::{Aftermath, HandOver},
 };
 use crate::{
-    document_store::{DocumentKey, StoreError, id, outbox},
+    document_store::{
+        DocumentKey, DocumentStore, OutboxPlace, OutboxQuery, StoreError, id, outbox, outbox_place,
+    },
     envelope::OutboxEvent,
+    environment::Timestamp,
     mutants::{self, Mutant},
 };
 
-/// Documents that a sweep takes on at a time.
-const SWEEP_LIMIT: usize = 500;
+/// Documents in a page.
+const PAGE: usize = 500;
+/// A sweep goes on to the next page until it has read so many documents of a collection.
+const MOST_DOCUMENTS: usize = 2_000;
+/// A sweep goes on to the next page until it has read so many bytes of a collection.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// No more are handed over while so many events are with the publisher.
+const MOST_ON_THEIR_WAY: usize = 10_000;
+
+/// Where the next sweep goes on, for collections that were not swept to their end.
+pub(super) type SweptTo = BTreeMap<&'static str, OutboxPlace>;
+
+/// What a sweep has found.
+#[derive(Default)]
+struct Swept {
+    found: Vec<(DocumentKey, Vec<OutboxEvent>)>,
+    unreadable: Vec<StoreError>,
+    to: SweptTo,
+}
 
 impl<W: Workspace> RepositoryActor<W> {
     /// Looks for events that nobody is publishing: a crash left them, here or in another instance.
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
-        if mutants::is_active(Mutant::NeverSweep) || std::mem::replace(&mut self.sweeping, true) {
+        if mutants::is_active(Mutant::NeverSweep)
+            || self.tools.ledger.borrow().on_their_way() >= MOST_ON_THEIR_WAY
+            || std::mem::replace(&mut self.sweeping, true)
+        {
             return;
         }
-        self.marked_meanwhile.clear();
+        let from = std::mem::take(&mut self.swept_to);
+        self.tools.ledger.borrow_mut().sweep_begins(from.is_empty());
         let store = self.tools.store.clone();
-        let collections = self.collections;
+        let collections = self.collections.clone();
+        let (now, age) = (self.tools.environment.now(), self.tools.profile.sweep_age());
         let look = async move {
-            let mut found = Vec::new();
+            let mut swept = Swept::default();
             for collection in collections {
-                for raw in store.unpublished(collection.name, SWEEP_LIMIT).await? {
-                    // One that cannot be read must not keep the others from being published.
-                    match left_behind(collection.name, &raw) {
-                        Ok(document) => found.push(document),
-                        Err(error) => {
-                            log::error!(target: "RepositoryActor", collection = collection.name; "{error}")
-                        }
-                    }
-                }
+                let from = from.get(collection.name).copied();
+                swept.look(&store, collection.name, from, (now, age)).await?;
             }
-            Ok::<_, StoreError>(found)
+            Ok::<_, StoreError>(swept)
         };
-        let swept = look.into_actor(self).map(|found, actor, ctx| {
+        let swept = look.into_actor(self).map(move |swept, actor, ctx| {
             actor.sweeping = false;
-            match found {
-                Ok(found) => actor.hand_over_left_behind(found, ctx),
-                Err(error) => log::warn!(target: "RepositoryActor", "the sweep failed: {error}"),
-            }
+            let at_the_end = match swept {
+                Ok(swept) => actor.hand_over_left_behind(swept, ctx),
+                Err(error) => {
+                    log::warn!(target: "RepositoryActor", "the sweep failed: {error}");
+                    false
+                }
+            };
+            let mut ledger = actor.tools.ledger.borrow_mut();
+            ledger.sweep_ends(at_the_end);
+            actor.tools.metrics.refused(ledger.refused());
         });
         ctx.spawn(swept);
     }
 
-    fn hand_over_left_behind(&mut self, found: Vec<LeftBehind>, ctx: &mut Context<Self>) {
+    /// Whether there was no more than this.
+    fn hand_over_left_behind(&mut self, swept: Swept, ctx: &mut Context<Self>) -> bool {
+        if let Some(error) = swept.unreadable.first()
+            && self.unreadable.speaks()
+        {
+            log::error!(target: "RepositoryActor", documents = swept.unreadable.len();
+                "documents with events cannot be read, their events are not published: {error}");
+        }
         let now = self.tools.environment.now();
         let age = self.tools.profile.sweep_age();
-        // An event of the future is of a clock that runs ahead, and would stay young for too long.
-        let young = |event: &OutboxEvent| event.time <= now && now.since(event.time) < age;
         let mut documents = Vec::new();
-        for (key, version, outbox) in found {
-            let marked = self.marked_meanwhile.contains(&key);
-            if marked || self.planner.is_held(&key) || outbox.iter().any(young) {
+        for (key, mut outbox) in swept.found {
+            // What a round is writing it hands over itself.
+            if self.planner.is_held(&key) {
                 continue;
             }
-            let found = self.tools.ledger.borrow_mut().found(key, version, outbox);
-            self.marks.extend(found.mark);
-            documents.push((key, found.hand_over));
+            let mut ledger = self.tools.ledger.borrow_mut();
+            outbox.retain(|event| ledger.is_left_behind(event.id, is_old(event.time, now, age)));
+            documents.push((key, outbox));
         }
-        if let Some(handed_over) = HandOver::to(&self.tools.publisher, documents) {
-            log::info!(target: "RepositoryActor", documents = handed_over.events.len(); "publishing what was left behind");
-            self.follow_up(
-                Aftermath {
-                    handed_over: vec![handed_over],
-                    marks: Vec::new(),
-                },
-                ctx,
-            );
+        let handed_over = HandOver::to(&self.tools, documents);
+        if let Some(handed_over) = &handed_over {
+            log::info!(target: "RepositoryActor", events = handed_over.events.len(); "publishing what was left behind");
         }
+        self.follow_up(
+            Aftermath {
+                handed_over: handed_over.into_iter().collect(),
+            },
+            ctx,
+        );
+        self.swept_to = swept.to;
+        self.swept_to.is_empty()
     }
 }
 
-/// A document with events in its outbox: its version and these.
-type LeftBehind = (DocumentKey, i64, Vec<OutboxEvent>);
+impl Swept {
+    async fn look(
+        &mut self,
+        store: &Arc<dyn DocumentStore>,
+        collection: &'static str,
+        from: Option<OutboxPlace>,
+        (now, age): (Timestamp, Duration),
+    ) -> Result<(), StoreError> {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let old = Timestamp(now.0.saturating_sub(age));
+        let ahead = OutboxPlace {
+            time: Timestamp(now.0.saturating_add(age)),
+            id: Uuid::max(),
+        };
+        let (mut after, mut documents, mut bytes) = (from, 0, 0);
+        while documents < MOST_DOCUMENTS && bytes < MOST_BYTES {
+            let in_future = after.is_some_and(|after| after.time > old);
+            let page = store.unpublished(OutboxQuery {
+                collection,
+                after,
+                until: if in_future { Timestamp(i64::MAX) } else { old },
+                limit: PAGE,
+            });
+            let page = page.await?;
+            match page.last().and_then(|last| outbox_place(last)) {
+                Some(last) => after = Some(last),
+                None if in_future => return Ok(()),
+                None => after = Some(ahead),
+            }
+            documents += page.len();
+            for raw in page {
+                bytes += raw.as_bytes().len();
+                // One that cannot be read must not keep the others from being published.
+                match left_behind(collection, &raw) {
+                    Ok(document) => self.found.push(document),
+                    Err(error) => self.unreadable.push(error),
+                }
+            }
+        }
+        self.to.extend(after.map(|after| (collection, after)));
+        Ok(())
+    }
+}
 
-fn left_behind(collection: &'static str, raw: &RawDocumentBuf) -> Result<LeftBehind, StoreError> {
+/// Whether the owner of an event would have published it by now. One that is far in the future is of
+/// a clock that runs ahead, and would stay young for too long.
+pub(super) fn is_old(time: Timestamp, now: Timestamp, age: Duration) -> bool {
+    now.since(time) >= age || time.since(now) > age
+}
+
+fn left_behind(
+    collection: &'static str,
+    raw: &RawDocumentBuf,
+) -> Result<(DocumentKey, Vec<OutboxEvent>), StoreError> {
     let key = DocumentKey {
         collection,
         id: id(raw)?,
     };
-    let (version, events) = outbox(raw)?;
-    Ok((key, version, events))
+    Ok((key, outbox(raw)?.1))
 }

@@ -9,9 +9,8 @@ use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{
-        CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside, key,
-    },
+    contracts::EventId,
+    document_store::{CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside},
     envelope::OutboxEvent,
     parking::{ParkedRecord, ReplayJob},
 };
@@ -52,6 +51,10 @@ pub trait Copies {
     fn collection(&self) -> &'static str;
     /// Takes a document as it was read. Its outbox entries that are published already are dropped.
     fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError>;
+    /// The events that were announced since it was asked last.
+    fn announced(&mut self) -> Vec<EventId>;
+    /// Documents with more than so many events in their outboxes.
+    fn crowded(&self, most: usize) -> Vec<DocumentKey>;
     /// What has to be written, each with what it announces.
     fn changes(&self, commit_id: Uuid) -> Result<Vec<(Write, Change)>, StoreError>;
 }
@@ -61,15 +64,18 @@ pub trait Copies {
 pub struct Change {
     /// Which.
     pub key: DocumentKey,
-    /// The version it then has.
-    pub version: i64,
-    /// The events in its outbox then, oldest first.
-    pub outbox: Vec<OutboxEvent>,
+    /// The events that were found in its outbox and stay there, oldest first.
+    pub carried: Vec<OutboxEvent>,
+    /// The events that it announces now, which stand behind those.
+    pub announced: Vec<OutboxEvent>,
+    /// The events that were found in its outbox and are left out, being published.
+    pub left_out: Vec<EventId>,
 }
 
 /// The copies of documents of one type.
 pub struct CopiesOf<D> {
     copies: BTreeMap<Uuid, Copy<D>>,
+    announced: Vec<EventId>,
 }
 
 struct Copy<D> {
@@ -77,6 +83,9 @@ struct Copy<D> {
     version: Option<i64>,
     document: D,
     outbox: Vec<OutboxEvent>,
+    /// So many of the outbox were found there.
+    found: usize,
+    left_out: Vec<EventId>,
     /// Fields of others, which stay.
     unknown: RawDocumentBuf,
     changed: bool,
@@ -86,6 +95,7 @@ impl<D> Default for CopiesOf<D> {
     fn default() -> Self {
         CopiesOf {
             copies: BTreeMap::new(),
+            announced: Vec::new(),
         }
     }
 }
@@ -105,17 +115,21 @@ impl<D: Document> CopiesOf<D> {
                 copy.document = document;
                 for event in events {
                     if copy.outbox.iter().all(|known| known.id != event.id) {
+                        self.announced.push(event.id);
                         copy.outbox.push(event);
                     }
                 }
                 copy.changed = true;
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let outbox = events.into_iter().collect();
+                let outbox: Vec<_> = events.into_iter().collect();
+                self.announced.extend(outbox.iter().map(|event| event.id));
                 entry.insert(Copy {
                     version: None,
                     document,
                     outbox,
+                    found: 0,
+                    left_out: Vec::new(),
                     unknown: RawDocumentBuf::new(),
                     changed: true,
                 });
@@ -132,16 +146,31 @@ impl<D: Document> Copies for CopiesOf<D> {
     fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError> {
         let stored = decode::<D>(raw)?;
         let id = stored.document.id();
-        let outbox = ledger.unpublished(key::<D>(id), stored.outbox);
+        let (outbox, left_out) = ledger.unpublished(stored.outbox);
         let copy = Copy {
             version: Some(stored.version),
             document: stored.document,
+            found: outbox.len(),
             outbox,
+            left_out,
             unknown: stored.unknown,
             changed: false,
         };
         self.copies.insert(id, copy);
         Ok(())
+    }
+
+    fn announced(&mut self) -> Vec<EventId> {
+        std::mem::take(&mut self.announced)
+    }
+
+    fn crowded(&self, most: usize) -> Vec<DocumentKey> {
+        let crowded = self.copies.iter().filter(|(_, copy)| copy.outbox.len() > most);
+        let key = |(id, _): (&Uuid, _)| DocumentKey {
+            collection: D::COLLECTION.name,
+            id: *id,
+        };
+        crowded.map(key).collect()
     }
 
     fn changes(&self, commit_id: Uuid) -> Result<Vec<(Write, Change)>, StoreError> {
@@ -158,9 +187,16 @@ impl<D: Document> Copies for CopiesOf<D> {
                 key,
                 expected_version: copy.version,
                 document,
+                carried: copy.outbox[..copy.found].iter().map(|event| event.id).collect(),
             };
-            let outbox = copy.outbox.clone();
-            Ok((write, Change { key, version, outbox }))
+            let (carried, announced) = copy.outbox.split_at(copy.found);
+            let change = Change {
+                key,
+                carried: carried.to_vec(),
+                announced: announced.to_vec(),
+                left_out: copy.left_out.clone(),
+            };
+            Ok((write, change))
         };
         changed.map(change).collect()
     }

@@ -54,17 +54,6 @@ pub(super) fn has_outbox(document: &RawDocument) -> Result<bool, StoreError> {
     })
 }
 
-pub(super) fn without_outbox(document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
-    let mut rest = RawDocumentBuf::new();
-    for element in document {
-        let (name, value) = element.map_err(|error| StoreError::Unfit(error.to_string()))?;
-        if name.as_str() != "outbox" {
-            rest.append(name, value);
-        }
-    }
-    Ok(rest)
-}
-
 /// Its place in an index; `None` where it lacks one of the fields.
 pub(super) fn index_key(
     document: &RawDocument,

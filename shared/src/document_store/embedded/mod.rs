@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
-use super::{CollectionSettings, Commit, DocumentStore, Mark, Outcome, Query, StoreError};
+use super::{CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError};
 use crate::embedded::{Engine, EngineError};
 
 mod document;
@@ -167,12 +167,8 @@ impl DocumentStore for EmbeddedStore {
         Box::pin(self.commit_until_known(commit))
     }
 
-    fn unpublished(
-        &self,
-        collection: &'static str,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
-        Box::pin(async move { self.reading(collection, |snapshot| snapshot.unpublished(limit))? })
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+        Box::pin(async move { Ok(self.reading(query.collection, |snapshot| snapshot.unpublished(&query))?) })
     }
 
     fn mark_published(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), StoreError>> {

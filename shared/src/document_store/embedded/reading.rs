@@ -1,6 +1,6 @@
 //! Reading from a snapshot.
 
-use std::ops::Bound;
+use std::{collections::BTreeMap, ops::Bound};
 
 use mongodb::bson::RawDocumentBuf;
 use redb::{ReadTransaction, ReadableTable};
@@ -10,7 +10,10 @@ use super::{
     document,
     tables::{Collection, IndexTable},
 };
-use crate::document_store::{IndexValue, Order, Query, StoreError};
+use crate::document_store::{IndexValue, Order, OutboxQuery, Query, StoreError, outbox_place};
+
+/// A page of outboxes ends behind so many bytes: parked records are of several megabytes.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Found, or unfit to be read; the outer error is the engine's.
 type Found<T> = Result<Result<T, StoreError>, redb::Error>;
@@ -36,13 +39,35 @@ impl Snapshot<'_> {
         Ok(Ok(found))
     }
 
-    pub(super) fn unpublished(&self, limit: usize) -> Found<Vec<RawDocumentBuf>> {
+    /// Looks at every document with events: there are few, and they are in memory. What is no BSON at
+    /// all is left out, so that it does not keep the others from being published.
+    pub(super) fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<RawDocumentBuf>, redb::Error> {
         let outbox = self.transaction.open_table(self.collection.outbox())?;
-        let mut ids = Vec::new();
-        for row in outbox.iter()?.take(limit) {
-            ids.push(Uuid::from_u128(row?.0.value()));
+        let documents = self.transaction.open_table(self.collection.documents())?;
+        let mut page = BTreeMap::new();
+        let mut bytes = 0;
+        for row in outbox.iter()? {
+            let id = row?.0.value();
+            let document = documents.get(id)?;
+            let Some(Ok(document)) = document.map(|bytes| document::decode(bytes.value())) else {
+                log::error!(target: "embedded", collection = self.collection.name;
+                    "the document {} has events and cannot be read", Uuid::from_u128(id));
+                continue;
+            };
+            let Some(place) = outbox_place(&document) else {
+                continue;
+            };
+            if place.time > query.until || query.after.is_some_and(|after| place <= after) {
+                continue;
+            }
+            bytes += document.as_bytes().len();
+            page.insert(place, document);
+            while page.len() > query.limit || bytes > PAGE_BYTES && page.len() > 1 {
+                let last = page.pop_last();
+                bytes -= last.map_or(0, |(_, document)| document.as_bytes().len());
+            }
         }
-        self.find(&ids)
+        Ok(page.into_values().collect())
     }
 
     pub(super) fn list(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {

@@ -27,6 +27,7 @@ fn insert(id: u128) -> Commit {
             key,
             expected_version: None,
             document,
+            carried: Vec::new(),
         }],
     }
 }

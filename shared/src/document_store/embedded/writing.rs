@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
 
 use super::{Collections, document, prepared, tables::Collection};
-use crate::document_store::{Commit, Mark, Outcome, StoreError, Write};
+use crate::document_store::{Commit, Mark, Outcome, StoreError, Write, carried_over, without_events};
 
 /// Done, or unfit to be done; the outer error is the engine's.
 type Done<T> = Result<Result<T, StoreError>, redb::Error>;
@@ -74,6 +74,8 @@ fn open<'a>(
 enum Decision {
     /// To be written, with the index entries that go and those that come.
     Write {
+        /// The document without carried events that are marked by now, where there are such.
+        instead: Option<RawDocumentBuf>,
         gone: Vec<Option<Vec<u8>>>,
         come: Vec<Option<Vec<u8>>>,
         has_outbox: bool,
@@ -129,12 +131,14 @@ pub(super) fn commit(
             Decision::AlreadyWritten => Outcome::Applied,
             Decision::Conflict => Outcome::Conflict,
             Decision::Write {
+                instead,
                 gone,
                 come,
                 has_outbox,
             } => {
                 if let Some(collection) = opened.get_mut(write.key.collection) {
-                    put(collection, write, &gone, &come, has_outbox)?;
+                    let document = instead.as_ref().unwrap_or(&write.document);
+                    put(collection, write.key.id, document, &gone, &come, has_outbox)?;
                 }
                 Outcome::Applied
             }
@@ -166,10 +170,15 @@ fn decide(collection: &Open<'_>, write: &Write, commit: Uuid) -> Done<Decision> 
             }
         };
         let come = collection.index_keys(&write.document, id)?;
+        let instead = match &stored {
+            Some(stored) => carried_over(write, stored)?,
+            None => None,
+        };
         Ok(Decision::Write {
+            has_outbox: document::has_outbox(instead.as_ref().unwrap_or(&write.document))?,
+            instead,
             gone,
             come,
-            has_outbox: document::has_outbox(&write.document)?,
         })
     };
     Ok(decide())
@@ -177,13 +186,14 @@ fn decide(collection: &Open<'_>, write: &Write, commit: Uuid) -> Done<Decision> 
 
 fn put(
     collection: &mut Open<'_>,
-    write: &Write,
+    id: Uuid,
+    document: &RawDocumentBuf,
     gone: &[Option<Vec<u8>>],
     come: &[Option<Vec<u8>>],
     has_outbox: bool,
 ) -> Result<(), redb::Error> {
-    let id = write.key.id.as_u128();
-    collection.documents.insert(id, write.document.as_bytes())?;
+    let id = id.as_u128();
+    collection.documents.insert(id, document.as_bytes())?;
     if has_outbox {
         collection.outbox.insert(id, ())?;
     } else {
@@ -203,7 +213,7 @@ fn put(
     Ok(())
 }
 
-/// Forgets outboxes. A document it cannot read keeps its own, and the error tells.
+/// Takes events out of outboxes. A document it cannot read keeps its own, and the error tells.
 pub(super) fn mark(transaction: &WriteTransaction, collections: &Collections, marks: &[Mark]) -> Done<()> {
     let mut opened = match open(
         transaction,
@@ -218,20 +228,20 @@ pub(super) fn mark(transaction: &WriteTransaction, collections: &Collections, ma
         let Some(collection) = opened.get_mut(mark.key.collection) else {
             continue;
         };
-        let emptied = collection.get(mark.key.id)?.and_then(|stored| {
+        let marked = collection.get(mark.key.id)?.and_then(|stored| {
             let Some(stored) = stored else { return Ok(None) };
-            if document::head(&stored)?.version == mark.version && document::has_outbox(&stored)? {
-                document::without_outbox(&stored).map(Some)
-            } else {
-                Ok(None)
-            }
+            let Some(rest) = without_events(&stored, |event| mark.events.contains(&event))? else {
+                return Ok(None);
+            };
+            Ok(Some((document::has_outbox(&rest)?, rest)))
         });
-        match emptied {
-            Ok(Some(document)) => {
-                collection
-                    .documents
-                    .insert(mark.key.id.as_u128(), document.as_bytes())?;
-                collection.outbox.remove(mark.key.id.as_u128())?;
+        match marked {
+            Ok(Some((has_outbox, document))) => {
+                let id = mark.key.id.as_u128();
+                collection.documents.insert(id, document.as_bytes())?;
+                if !has_outbox {
+                    collection.outbox.remove(id)?;
+                }
             }
             Ok(None) => {}
             Err(unfit) => answer = Err(unfit),

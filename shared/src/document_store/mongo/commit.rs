@@ -120,6 +120,7 @@ async fn attempt(
                 Verdict::Refused => left.refused.push(*index),
                 Verdict::Unknown(reason) => left.doubt = Some(reason),
                 Verdict::Unfit(reason) => return Err(StoreError::Unfit(reason)),
+                Verdict::Rejected(reason) => return Err(StoreError::Rejected(reason)),
             }
         }
     }

@@ -41,7 +41,7 @@ use self::{
     errors::{Fate, Fault},
     watch::Watch,
 };
-use super::{CollectionSettings, Commit, DocumentStore, Mark, Outcome, Query, StoreError};
+use super::{CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError};
 
 mod commands;
 mod commit;
@@ -262,6 +262,9 @@ impl DocumentStore for MongoStore {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        if let Some(why) = commands::too_large(&commit.writes) {
+            return async { Err(StoreError::Rejected(why)) }.boxed();
+        }
         if commit.atomic {
             transaction::commit(self, commit).boxed()
         } else {
@@ -269,12 +272,8 @@ impl DocumentStore for MongoStore {
         }
     }
 
-    fn unpublished(
-        &self,
-        collection: &'static str,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
-        queries::unpublished(self, collection, limit).boxed()
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+        queries::unpublished(self, query).boxed()
     }
 
     fn mark_published(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), StoreError>> {

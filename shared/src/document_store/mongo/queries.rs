@@ -14,15 +14,17 @@ use futures_util::future::try_join_all;
 use mongodb::{
     ClusterTime,
     bson::{
-        Binary, Bson, Document, RawDocumentBuf, Timestamp, deserialize_from_document, doc,
+        Binary, Bson, DateTime, Document, RawDocumentBuf, Timestamp, deserialize_from_document, doc,
         spec::BinarySubtype,
     },
     options::{CountOptions, FindOptions, Hint, ReadConcern},
 };
 use uuid::Uuid;
 
+use crate::environment::Timestamp as Moment;
+
 use super::{
-    super::{IndexValue, Mark, Order, Query, StoreError},
+    super::{IndexValue, Mark, Order, OutboxPlace, OutboxQuery, Query, StoreError},
     MongoStore, commands,
     errors::Fault,
 };
@@ -181,17 +183,22 @@ pub(super) async fn count(store: &MongoStore, query: Query) -> Result<usize, Sto
 /// Reads the majority: an event must not go out of a document that may yet be rolled back. Marks get
 /// there a little later than they are answered, so the query waits for the last one of ours; without
 /// that a sweep would find, and publish again, what was marked a moment ago.
+///
+/// Sorted by the server in memory: the sparse index holds only documents with events, which are few.
 pub(super) async fn unpublished(
     store: &MongoStore,
-    collection: &'static str,
-    limit: usize,
+    query: OutboxQuery,
 ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let OutboxQuery {
+        collection, limit, ..
+    } = query;
     if limit == 0 {
         return Ok(Vec::new());
     }
     let within = store.settings.call_timeout;
     let options = FindOptions::builder()
         .hint(Hint::Keys(doc! { "outbox._id": 1 }))
+        .sort(doc! { FIRST_EVENT: 1, "_id": 1 })
         .limit(i64::try_from(limit).unwrap_or(i64::MAX - 1))
         .read_concern(ReadConcern::majority())
         .max_time(within)
@@ -207,14 +214,14 @@ pub(super) async fn unpublished(
                 session.advance_cluster_time(&marked.cluster_time);
                 session.advance_operation_time(marked.operation_time);
             }
-            let filter = doc! { "outbox._id": { "$exists": true } };
             let mut cursor = documents
-                .find(filter)
+                .find(with_events(&query))
                 .with_options(options)
                 .session(&mut session)
                 .await?;
-            let mut found = Vec::new();
-            while cursor.advance(&mut session).await? {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while bytes < PAGE_BYTES && cursor.advance(&mut session).await? {
+                bytes += cursor.current().as_bytes().len();
                 found.push(cursor.current().to_owned());
             }
             Ok(found)
@@ -224,6 +231,35 @@ pub(super) async fn unpublished(
     found
         .inspect_err(|_| store.marked.forget())
         .map_err(Fault::of_read)
+}
+
+/// When the first event of an outbox happened.
+const FIRST_EVENT: &str = "outbox.0.time";
+/// A page of outboxes ends behind so many bytes: parked records are of several megabytes.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+fn with_events(query: &OutboxQuery) -> Document {
+    let date = |time: Moment| Bson::DateTime(DateTime::from_millis(time.0));
+    let mut filter = doc! { "outbox._id": { "$exists": true } };
+    if query.until < Moment(i64::MAX) {
+        // Not "at most": a time that cannot be read is neither.
+        filter.insert(
+            "$nor",
+            [doc! { FIRST_EVENT: { "$gt": date(query.until) } }].to_vec(),
+        );
+    }
+    if let Some(OutboxPlace { time, id }) = query.after {
+        let behind = doc! { "_id": { "$gt": binary(id) } };
+        // What is no date stands before all dates.
+        let or = if time == OutboxPlace::UNREADABLE {
+            vec![doc! { FIRST_EVENT: { "$type": "date" } }, behind]
+        } else {
+            let same = doc! { FIRST_EVENT: date(time), "_id": { "$gt": binary(id) } };
+            vec![doc! { FIRST_EVENT: { "$gt": date(time) } }, same]
+        };
+        filter.insert("$or", or);
+    }
+    filter
 }
 
 /// When, on the servers' clock, the last mark was made.
@@ -277,7 +313,7 @@ pub(super) async fn mark_published(store: &MongoStore, marks: Vec<Mark>) -> Resu
     let within = store.settings.call_timeout;
     let calls = by_collection.iter().flat_map(|(collection, marks)| {
         marks.chunks(commands::MOST_WRITES).map(|marks| {
-            let command = commands::forget_outboxes(collection, marks);
+            let command = commands::forget_events(collection, marks);
             let database = store.database.clone();
             store.call(within, async move { database.run_raw_command(command).await })
         })

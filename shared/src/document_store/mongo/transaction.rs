@@ -64,6 +64,8 @@ enum Ended {
     InDoubt(String),
     /// No repetition will heal it; nothing was written.
     Unfit(String),
+    /// One of the documents will never be taken; nothing was written.
+    Rejected(String),
 }
 
 /// See [`super::super::DocumentStore::commit`].
@@ -92,7 +94,8 @@ pub(super) async fn commit(store: &MongoStore, commit: Commit) -> Result<Vec<Out
                 (reason, false)
             }
             Ended::Unfit(reason) if !in_doubt => return Err(StoreError::Unfit(reason)),
-            Ended::Unfit(reason) => (reason, false),
+            Ended::Rejected(reason) if !in_doubt => return Err(StoreError::Rejected(reason)),
+            Ended::Unfit(reason) | Ended::Rejected(reason) => (reason, false),
         };
         sent = true;
         if refused || in_doubt {
@@ -163,7 +166,7 @@ async fn attempt(store: &MongoStore, commit: &Commit, within: Duration) -> Ended
         Ended::NotSent(reason) | Ended::BrokenOff(reason) | Ended::InDoubt(reason) => {
             store.watch.unanswered(reason);
         }
-        Ended::Unfit(_) => {}
+        Ended::Unfit(_) | Ended::Rejected(_) => {}
     }
     ended
 }
@@ -228,6 +231,7 @@ async fn run(
                 Verdict::Refused => Some(Ended::Refused),
                 Verdict::Unknown(reason) => Some(Ended::BrokenOff(reason)),
                 Verdict::Unfit(reason) => Some(Ended::Unfit(reason)),
+                Verdict::Rejected(reason) => Some(Ended::Rejected(reason)),
             });
         if let Some(refusal) = refusal {
             session.abort_transaction().await?;

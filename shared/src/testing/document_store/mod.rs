@@ -5,11 +5,16 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
-use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, Uuid as BsonUuid, doc, spec::BinarySubtype};
+use mongodb::bson::{
+    Binary, Bson, DateTime, Document, RawDocumentBuf, Uuid as BsonUuid, doc, spec::BinarySubtype,
+};
 use uuid::Uuid;
 
 use super::{DEADLINE, eventually};
-use crate::document_store::{CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write};
+use crate::{
+    contracts::EventId,
+    document_store::{CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write},
+};
 
 mod listing;
 mod publishing;
@@ -72,8 +77,10 @@ macro_rules! document_store_conformance {
             an_index_follows_replaced_values
             a_page_deep_inside_is_as_fast_as_the_first
             unpublished_finds_what_has_an_outbox
-            a_mark_of_the_right_version_forgets_the_outbox
-            a_mark_of_another_version_forgets_nothing
+            unpublished_takes_the_oldest_first_and_pages_on
+            a_mark_takes_its_events_out_whatever_the_version
+            a_mark_of_events_that_are_not_there_changes_nothing
+            a_replacement_brings_back_no_event_that_was_marked_meanwhile
         }
     };
     (@promises $run:path, $subject:expr, $($promise:ident)*) => {
@@ -98,6 +105,8 @@ struct Item {
     state: i32,
     count: i32,
     events: Vec<String>,
+    /// When its events happened.
+    since: i64,
 }
 
 impl Item {
@@ -109,6 +118,7 @@ impl Item {
             state: 0,
             count: 0,
             events: Vec::new(),
+            since: 0,
         }
     }
 
@@ -144,14 +154,22 @@ impl Item {
             "count": self.count,
         };
         if !self.events.is_empty() {
-            let event = |name: &String| doc! { "_id": binary(Uuid::new_v4()), "name": name };
+            let time = DateTime::from_millis(self.since);
+            let event =
+                |name: &String| doc! { "_id": binary(self.event(name).0), "name": name, "time": time };
             document.insert("outbox", self.events.iter().map(event).collect::<Vec<_>>());
         }
         Write {
             key: self.key_in(collection),
             expected_version: (self.version > 1).then_some(self.version - 1),
             document: RawDocumentBuf::try_from(&document).expect("a document is BSON"),
+            carried: Vec::new(),
         }
+    }
+
+    /// The id of its event of this name.
+    fn event(&self, name: &str) -> EventId {
+        EventId::of(self.id, name, 1)
     }
 
     fn key(&self) -> DocumentKey {
@@ -174,6 +192,14 @@ impl Item {
         let events = document
             .get_array("outbox")
             .map(|events| events.iter().map(event_name).collect());
+        let first = document
+            .get_array("outbox")
+            .ok()
+            .and_then(|events| events.first());
+        let since = first.map(|event| {
+            let event = event.as_document().expect("an event is a document");
+            *event.get_datetime("time").expect("an event has a time")
+        });
         Self {
             id: uuid("_id"),
             version: document.get_i64("version").expect("a version"),
@@ -181,6 +207,7 @@ impl Item {
             state: document.get_i32("state").expect("a state"),
             count: document.get_i32("count").expect("a count"),
             events: events.unwrap_or_default(),
+            since: since.map_or(0, |since| since.timestamp_millis()),
         }
     }
 }

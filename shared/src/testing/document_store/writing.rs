@@ -293,7 +293,7 @@ pub async fn documents_survive_reopening(subject: &impl StoreUnderTest) {
     assert_eq!(find(&*store, item.id).await.as_ref(), Some(&item));
     assert_eq!(find(&*store, replaced.id).await, Some(replaced));
     let unpublished = store
-        .unpublished(ITEMS.name, 10)
+        .unpublished(crate::document_store::OutboxQuery::oldest(ITEMS.name, 10))
         .await
         .expect("the database is there");
     assert_eq!(super::ids(&unpublished), [1]);
