@@ -137,14 +137,20 @@ fn while_the_log_is_away_customers_are_accepted_and_announced_when_it_is_back() 
 }
 
 #[test]
-fn a_poison_record_whose_dead_letter_is_not_written_is_read_again() {
+fn a_dead_letter_that_the_log_does_not_take_holds_no_offset_back_and_follows() {
     let mut setup = setup();
     setup.settings.shutdown_timeout = Duration::from_millis(300);
     let service = Service::start_on(setup);
     service.until_ready();
     service.setup.log.switch(Mode::Silent);
     service.publish_bare("OrderCreated", &json!({ "id": 1 }));
-    service.until("it is taken", || service.counted("consumer_in_flight") == 1);
+    service.until("it is parked", || {
+        let parked = service.admin.get("/admin/parked").expect(200).json();
+        parked["items"].as_array().is_some_and(|items| items.len() == 1)
+    });
+    service.until("no offset waits for its letter", || {
+        service.counted("consumer_in_flight") == 0
+    });
     assert!(service.dead_letters().records().is_empty());
     let (in_time, setup) = service.stop();
     assert!(!in_time, "the log did not confirm");
@@ -152,7 +158,7 @@ fn a_poison_record_whose_dead_letter_is_not_written_is_read_again() {
     let next = Service::start_on(setup);
     next.until_ready();
     let mut letters = next.dead_letters();
-    next.until("it is set aside", || !letters.records().is_empty());
+    next.until("its letter follows", || !letters.records().is_empty());
     next.until("it is counted", || {
         next.counted("dead_letters_total{reason=\"malformed-event\"") == 1
     });

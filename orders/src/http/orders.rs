@@ -105,7 +105,7 @@ fn too_many_open(full: Full) -> Problem {
     };
     Problem {
         detail: format!(
-            "too many orders {whose} are not final yet ({limit}); nothing was stored, try again later"
+            "too many orders {whose} are not final yet ({limit}); this request stored nothing, try again later"
         ),
         ..Problem::overloaded()
     }

@@ -160,7 +160,6 @@ fn poison_goes_to_the_dead_letters_while_good_records_behind_it_are_handled() {
     )
     .value;
     let poison = [
-        (bad(None), "malformed-envelope"),
         (bad(Some(b"hello")), "malformed-envelope"),
         (
             bad(Some(b"{\"name\":\"OrderValidated\",\"eventData\":\"[]\"}")),
