@@ -60,6 +60,7 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
             }
         };
         let asks = page
+            .records
             .iter()
             .filter(|record| record.reason.as_deref() == Some(&*job.reason))
             .map(|record| {
@@ -72,20 +73,14 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
         for asked in join_all(asks).await {
             asked?;
         }
-        let Some(last) = page.last() else {
+        let Some(next) = page.next else {
             break;
         };
-        after = Some(last.id);
+        after = Some(next);
         // Another instance has taken the job over, or it is done.
-        if desk
-            .change_job(job.id, JobChange::Advance(last.id))
-            .await?
-            .is_none()
-        {
+        let advance = JobChange::Advance(next);
+        if desk.change_job(job.id, advance).await?.is_none() {
             return Ok(());
-        }
-        if page.len() < PAGE {
-            break;
         }
     }
     desk.change_job(job.id, JobChange::Finish).await?;

@@ -192,10 +192,10 @@ async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> R
     let partitions = || assignments.iter().map(|assignment| assignment.partition);
     let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
     let page = desk.page(requested, None, PAGE).await?;
-    let full = page.len() == PAGE;
+    let full = page.next.is_some();
     let mut lanes = Found::new();
     let now = desk.environment.now();
-    for record in &page {
+    for record in &page.records {
         add(&mut lanes, &owned, record, Some(now));
     }
     let mut open = None;
@@ -220,7 +220,7 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Fou
     let mut after = None;
     loop {
         let page = desk.page(matching.clone(), after, TAKE_OVER).await?;
-        for record in &page {
+        for record in &page.records {
             let due = match record.state {
                 // Asked for, or left behind by a run that ended with its process.
                 ParkedState::Requested | ParkedState::Waiting => Some(now),
@@ -235,10 +235,10 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Fou
             };
             add(&mut lanes, &owned, record, due);
         }
-        if page.len() < TAKE_OVER {
+        after = page.next;
+        if after.is_none() {
             return Ok(lanes);
         }
-        after = page.last().map(|record| record.id);
     }
 }
 

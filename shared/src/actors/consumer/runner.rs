@@ -78,7 +78,7 @@ impl Runner {
     async fn open(&self) -> Option<Vec<ParkedId>> {
         for failures in 1.. {
             match self.desk.page(ParkingDesk::of_lane(self.lane), None, PAGE).await {
-                Ok(page) => return Some(page.into_iter().map(|record| record.id).collect()),
+                Ok(page) => return Some(page.records.into_iter().map(|record| record.id).collect()),
                 Err(_) if self.stop.get() => return None,
                 Err(error) => {
                     if failures == 1 {

@@ -14,7 +14,9 @@ impl Watermark {
     /// A record is taken; in the order of the partition. Where offsets go back, because the log has
     /// lost its tail or somebody has reset the group, what was taken from there on is read again.
     pub fn begin(&mut self, offset: Offset) {
-        while self.under_way.pop_back_if(|(last, _)| *last >= offset).is_some() {}
+        while self.under_way.back().is_some_and(|(last, _)| *last >= offset) {
+            self.under_way.pop_back();
+        }
         self.under_way.push_back((offset, false));
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{Document, DocumentKey, IndexValue, Order, Query, key},
+    document_store::{Document, DocumentKey, IndexValue, Order, Query, id, key},
     environment::Timestamp,
     parking::{
         Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, decide,
@@ -158,7 +158,7 @@ impl<W: Workspace> Handler<ChangeJob> for RepositoryActor<W> {
 
 /// Reads a page of open records, without what stood in the log.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Vec<OpenRecord>, RepositoryError>")]
+#[rtype(result = "Result<OpenPage, RepositoryError>")]
 pub struct ListOpen {
     /// See [`Query::matching`].
     pub matching: Vec<(&'static str, Vec<IndexValue>)>,
@@ -166,6 +166,15 @@ pub struct ListOpen {
     pub after: Option<ParkedId>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// A page of open records. Those that cannot be read are left out, and told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenPage {
+    /// In the order of the log.
+    pub records: Vec<OpenRecord>,
+    /// Behind which record the next page begins; none where this is the last.
+    pub next: Option<ParkedId>,
 }
 
 /// What an owner has to know of a parked record.
@@ -203,7 +212,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<OpenRecord>, RepositoryError>>;
+    type Result = ResponseFuture<Result<OpenPage, RepositoryError>>;
 
     fn handle(&mut self, message: ListOpen, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
@@ -231,7 +240,11 @@ impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
                 };
                 record.map_err(told).ok()
             };
-            Ok(found.iter().filter_map(read).collect())
+            let last = found.last().filter(|_| found.len() == limit);
+            Ok(OpenPage {
+                next: last.map(id).transpose()?.map(ParkedId),
+                records: found.iter().filter_map(read).collect(),
+            })
         })
     }
 }

@@ -168,7 +168,7 @@ impl DocumentStore for EmbeddedStore {
     }
 
     fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
-        Box::pin(async move { Ok(self.reading(query.collection, |snapshot| snapshot.unpublished(&query))?) })
+        Box::pin(async move { self.reading(query.collection, |snapshot| snapshot.unpublished(&query)) })
     }
 
     fn mark_published(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -199,7 +199,7 @@ fn a_record_without_a_subject_is_parked_alone() {
 fn a_head_is_run_when_it_is_due_and_what_came_meanwhile_is_handled_when_the_lane_is_empty() {
     let mut lanes = Lanes::default();
     let sick = record(1, 10, 0);
-    arrive(&mut lanes, &[sick.clone()]);
+    arrive(&mut lanes, std::slice::from_ref(&sick));
     fail(&mut lanes, &sick, false);
     let due = Some(Timestamp(100));
     parked(&mut lanes, &sick, Parked::Open { due, known: false });
@@ -218,7 +218,7 @@ fn a_head_is_run_when_it_is_due_and_what_came_meanwhile_is_handled_when_the_lane
 fn a_run_that_fails_again_parks_what_came_meanwhile_behind_the_head() {
     let mut lanes = Lanes::default();
     let sick = record(1, 10, 0);
-    arrive(&mut lanes, &[sick.clone()]);
+    arrive(&mut lanes, std::slice::from_ref(&sick));
     fail(&mut lanes, &sick, false);
     parked(&mut lanes, &sick, OPEN);
     ask(&mut lanes, &sick);
@@ -286,7 +286,7 @@ fn a_revoked_partition_takes_its_lanes_along_and_ends_their_runs() {
 fn an_answer_of_an_assignment_that_is_over_does_not_end_the_record_of_the_new_one() {
     let mut lanes = Lanes::default();
     let old = record(1, 10, 0);
-    arrive(&mut lanes, &[old.clone()]);
+    arrive(&mut lanes, std::slice::from_ref(&old));
     let over = Assignment {
         generation: 0,
         ..old.assignment()
