@@ -57,10 +57,8 @@ impl Report {
         (audit, leaderless): (Audit, Vec<Window>),
     ) -> Report {
         // The last is of the partition that loses its leader, where one does; the first is not.
-        let (first, last) = (
-            &lock(&probes[0]).clone(),
-            &lock(&probes[probes.len() - 1]).clone(),
-        );
+        let of = |number: usize| lock(&probes[number]).clone();
+        let (first, last) = (&of(0), &of(probes.len() - 1));
         let longest_recovery = watch::longest_recovery(&struck, last);
         let mut faults = BTreeMap::new();
         for Struck { kind, target, .. } in &struck {
