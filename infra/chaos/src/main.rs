@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use chaos::{
     audit::{self, Audit, AuditSettings, database::Databases},
     run::{self, RunSettings},
@@ -25,6 +25,8 @@ use clap::{Args, Parser, Subcommand};
 Examples:
   cargo run --release -p chaos -- run --for 2m
   cargo run --release -p chaos -- run --for 10m --seed 7
+  cargo run --release -p chaos -- run --for 5m --brokers 3 --members 3
+  cargo run --release -p chaos -- run --for 3m --brokers 3 --leaderless
   cargo run -p chaos -- audit --kafka 127.0.0.1:9092 --mongo 'mongodb://127.0.0.1:27017/?replicaSet=rs0'"
 )]
 struct Program {
@@ -35,6 +37,10 @@ struct Program {
 #[derive(Subcommand)]
 enum Command {
     /// Kills, freezes and restarts everything under load, then checks every invariant
+    ///
+    /// Beside the orders of careful clients, the topic gets copies of records and odd records of every
+    /// kind, under the keys of the same customers: each has to have its fate, and no order may wait for
+    /// one. With several brokers and members, whichever leads is struck, one at a time.
     ///
     /// Needs nothing that runs: it builds the services, starts a Kafka and a MongoDB of its own (the
     /// way `cargo run -p engines` does) and two processes of each service. Report and all logs are
@@ -66,6 +72,32 @@ struct RunArguments {
     /// Clients at work
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Brokers; of three, two have to have a record before it is confirmed
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    brokers: u16,
+    /// Members of MongoDB's replica set
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    members: u16,
+    /// One partition of three is without a leader for 25 to 60 s now and then, and nothing else goes
+    /// wrong: orders of the others have to go on. Needs several brokers
+    #[arg(long)]
+    leaderless: bool,
+}
+
+impl RunArguments {
+    /// What runs the same again.
+    fn again(&self, seed: u64) -> String {
+        let mut again = format!("chaos run --seed {seed} --for {}s", self.length.as_secs());
+        for (name, number) in [("brokers", self.brokers), ("members", self.members)] {
+            if number > 1 {
+                again += &format!(" --{name} {number}");
+            }
+        }
+        if self.leaderless {
+            again += " --leaderless";
+        }
+        again
+    }
 }
 
 #[derive(Args)]
@@ -119,22 +151,27 @@ fn main() -> ExitCode {
 }
 
 fn chaos(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    if arguments.leaderless && arguments.brokers == 1 {
+        bail!("--leaderless needs several brokers: --brokers 3");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop))?;
     let settings = RunSettings {
         length: arguments.length,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
         workers: arguments.workers.into(),
+        brokers: arguments.brokers,
+        members: arguments.members,
+        leaderless: arguments.leaderless,
     };
     let report = run::run(&settings, stop).with_context(|| format!("seed {}", settings.seed))?;
     print!("{report}");
     if report.is_good() {
         return Ok(ExitCode::SUCCESS);
     }
-    let (seed, seconds) = (settings.seed, settings.length.as_secs());
-    eprintln!(
-        "chaos: seed {seed} failed; logs in target/chaos/{seed}/, again: chaos run --seed {seed} --for {seconds}s"
-    );
+    let seed = settings.seed;
+    let again = arguments.again(seed);
+    eprintln!("chaos: seed {seed} failed; logs in target/chaos/{seed}/, again: {again}");
     Ok(ExitCode::FAILURE)
 }
 
@@ -216,10 +253,11 @@ fn told(audit: &Audit) -> String {
     );
     let _ = writeln!(
         text,
-        "{} records, {} duplicates, {} of other writers, {} poison, {} dead letters, {} parked, {} not read yet",
+        "{} records, {} duplicates, {} of other writers, {} without a value, {} poison, {} dead letters, {} parked, {} not read yet",
         summary.records,
         summary.duplicates,
         summary.foreign,
+        summary.tombstones,
         summary.poison,
         summary.dead_letters,
         summary.parked,

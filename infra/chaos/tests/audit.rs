@@ -275,13 +275,38 @@ fn spoiled_records_are_told() {
     let ghost = json!({ "orderId": nobody, "isValid": true });
     rest.publish(event("OrderValidated", ghost, "x".to_owned()));
     rest.assert_told(Invariant::I10, "a validation without a reservation");
-    rest.publish(Record {
-        topic,
+    let bare = |value: Option<Vec<u8>>| Record {
+        topic: topic.clone(),
         key: None,
-        value: Some(b"no JSON".to_vec()),
+        value,
         headers: Vec::new(),
-    });
-    rest.assert_told(Invariant::I9, "unread poison that is no dead letter");
+    };
+    let told = |what: &str| {
+        let audit = rest.bench.audit();
+        let mut lines = audit.differences.iter().map(ToString::to_string);
+        lines.any(|line| line.starts_with("I9 record") && line.contains(what))
+    };
+    let validated = |order: Uuid| {
+        let said = json!({ "orderId": order, "isValid": true }).to_string();
+        let value = json!({ "name": "OrderValidated", "eventData": said });
+        bare(Some(value.to_string().into_bytes()))
+    };
+    rest.publish(bare(None));
+    rest.publish(validated(rest.shipped));
+    assert!(
+        !told(""),
+        "a record without a value is no poison, nor is what is about a known order"
+    );
+    rest.publish(validated(Uuid::now_v7()));
+    assert!(
+        told("unknown-order"),
+        "a validation of an unknown order that is not parked"
+    );
+    rest.publish(bare(Some(b"no JSON".to_vec())));
+    assert!(
+        told("malformed-envelope"),
+        "unread poison that is neither parked nor a dead letter"
+    );
 }
 
 #[test]

@@ -19,6 +19,10 @@ pub enum StartError {
     #[error("`{0}` is no name for a folder: use letters, digits, `-`, `_`, not `cache`")]
     Name(String),
 
+    /// What was asked for does not go together.
+    #[error("{0}")]
+    Settings(&'static str),
+
     /// Another process holds the folder of this name.
     #[error("the engines named `{name}` are in use by process {holder}: end it, or choose another name")]
     NameInUse {
@@ -104,6 +108,7 @@ impl StartError {
             Self::Docker { said, .. } => taken(said),
             Self::MissingTools(_)
             | Self::Name(_)
+            | Self::Settings(_)
             | Self::NameInUse { .. }
             | Self::Step { .. }
             | Self::NotReady { .. }

@@ -1,4 +1,4 @@
-//! One engine: launched, ready, killed, started again.
+//! One process of an engine: launched, ready, killed, started again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::{LogTail, StartError};
 use crate::place::Place;
 use crate::process::{Launch, Process};
 use crate::watchdog::Watchdog;
-use crate::{Engine, kafka, mongo, ports};
+use crate::{Engine, Node, kafka, mongo, ports};
 
 /// How often a start on ports of our choice is tried: another may take one before we bind it.
 const ATTEMPTS: u32 = 3;
@@ -45,17 +45,21 @@ pub(crate) struct Wish {
     pub(crate) proxy: Option<u16>,
     /// Fast later rather than quick to start.
     pub(crate) for_long: bool,
+    /// How many processes.
+    pub(crate) nodes: u16,
 }
 
-/// One engine that was started.
+/// One process of an engine that was started.
 pub(crate) struct Instance {
-    pub(crate) engine: Engine,
-    /// The value of its environment variable.
+    pub(crate) node: Node,
+    /// The value of the engine's environment variable.
     pub(crate) address: String,
     pub(crate) log: PathBuf,
     /// Of Kafka: where those listen who are told the proxy's address.
     pub(crate) behind_proxy: Option<u16>,
     port: u16,
+    /// The ports of all processes of the engine.
+    pub(crate) ports: Vec<u16>,
     running: Running,
 }
 
@@ -70,96 +74,124 @@ enum Running {
     },
 }
 
-impl Instance {
-    /// Starts it and waits until it is ready.
-    pub(crate) fn start(
-        engine: Engine,
-        wish: Wish,
-        means: Means,
-        place: &Place,
-        watchdog: &Arc<Watchdog>,
-    ) -> Result<Self, StartError> {
-        let mut attempt = 1;
-        loop {
-            match Self::attempt(engine, wish, means, place, watchdog) {
-                Err(error) if wish.port == 0 && attempt < ATTEMPTS && error.is_port_taken() => attempt += 1,
-                outcome => return outcome,
-            }
+/// Starts all processes of an engine and waits until they are ready.
+pub(crate) fn start(
+    engine: Engine,
+    wish: Wish,
+    means: Means,
+    place: &Place,
+    watchdog: &Arc<Watchdog>,
+) -> Result<Vec<Instance>, StartError> {
+    let mut number = 1;
+    loop {
+        match attempt(engine, wish, means, place, watchdog) {
+            Err(error) if wish.port == 0 && number < ATTEMPTS && error.is_port_taken() => number += 1,
+            outcome => return outcome,
         }
     }
+}
 
-    fn attempt(
-        engine: Engine,
-        wish: Wish,
-        means: Means,
-        place: &Place,
-        watchdog: &Arc<Watchdog>,
-    ) -> Result<Self, StartError> {
-        let port = ports::choose(engine, wish.port)?;
-        let proxied = match wish.proxy {
-            Some(advertised) => Some(Proxied {
-                port: ports::choose_other(engine, port)?,
-                advertised,
-            }),
-            None => None,
-        };
-        let log = place.log(engine);
-        let running = match means {
-            Means::Docker => Running::Container {
-                container: Container::run(engine, port, proxied, place, watchdog)?,
-                killed: false,
-            },
-            Means::Process => {
-                let launch = match engine {
-                    Engine::Kafka => kafka::prepare(port, (proxied, wish.for_long), place, watchdog)?,
-                    Engine::Mongo => mongo::prepare(port, place, watchdog)?,
-                };
-                let process = Some(spawn(engine, &launch, &log, watchdog)?);
-                Running::Process { launch, process }
-            }
-        };
-        let address = match engine {
-            Engine::Kafka => kafka::address(port),
-            Engine::Mongo => mongo::address(port),
-        };
-        let mut instance = Self {
-            engine,
-            address,
+fn attempt(
+    engine: Engine,
+    wish: Wish,
+    means: Means,
+    place: &Place,
+    watchdog: &Arc<Watchdog>,
+) -> Result<Vec<Instance>, StartError> {
+    let mut ports = vec![ports::choose(engine, wish.port)?];
+    while ports.len() < usize::from(wish.nodes) {
+        ports.push(ports::choose_other(engine, &ports)?);
+    }
+    let proxied = match wish.proxy {
+        Some(advertised) => Some(Proxied {
+            port: ports::choose_other(engine, &ports)?,
+            advertised,
+        }),
+        None => None,
+    };
+    let nodes = (0..wish.nodes).map(|number| Node { engine, number });
+    let logs: Vec<_> = nodes.clone().map(|node| place.log(node, wish.nodes)).collect();
+    let running: Vec<Running> = match means {
+        Means::Docker => vec![Running::Container {
+            container: Container::run(engine, ports[0], proxied, place, watchdog)?,
+            killed: false,
+        }],
+        Means::Process => {
+            let launches = match engine {
+                Engine::Kafka => kafka::prepare(&ports, (proxied, wish.for_long), place, watchdog)?,
+                Engine::Mongo => mongo::prepare(&ports, place, watchdog)?,
+            };
+            let spawned = launches.into_iter().zip(&logs).map(|(launch, log)| {
+                let process = Some(spawn(engine, &launch, log, watchdog)?);
+                Ok(Running::Process { launch, process })
+            });
+            spawned.collect::<Result<_, StartError>>()?
+        }
+    };
+    let address = match engine {
+        Engine::Kafka => kafka::addresses(&ports),
+        Engine::Mongo => mongo::address(&ports),
+    };
+    let parts = nodes.zip(logs).zip(running);
+    let mut instances: Vec<Instance> = parts
+        .map(|((node, log), running)| Instance {
+            node,
+            address: address.clone(),
             log,
             behind_proxy: proxied.map(|proxied| proxied.port),
-            port,
+            port: ports[usize::from(node.number)],
+            ports: ports.clone(),
             running,
-        };
-        instance.wait_until_ready()?;
-        Ok(instance)
-    }
+        })
+        .collect();
+    // One after the other: they come up side by side whoever is asked first.
+    instances.iter_mut().try_for_each(Instance::wait_until_ready)?;
+    Ok(instances)
+}
 
-    pub(crate) fn restart(&mut self, watchdog: &Arc<Watchdog>) -> Result<(), StartError> {
+/// Starts processes again, on their ports and data, and waits until they are ready. Those that still
+/// run are killed first.
+pub(crate) fn restart(instances: &mut [&mut Instance], watchdog: &Arc<Watchdog>) -> Result<(), StartError> {
+    for instance in &mut *instances {
+        instance.start_again(watchdog)?;
+    }
+    // The probes bring or use a runtime of their own, which no thread of another may hold.
+    thread::scope(|scope| {
+        crate::join(scope.spawn(|| {
+            instances
+                .iter_mut()
+                .try_for_each(|instance| instance.wait_until_ready())
+        }))
+    })
+}
+
+impl Instance {
+    fn start_again(&mut self, watchdog: &Arc<Watchdog>) -> Result<(), StartError> {
         self.kill();
         match &mut self.running {
             Running::Process { launch, process } => {
-                *process = Some(spawn(self.engine, launch, &self.log, watchdog)?);
+                *process = Some(spawn(self.node.engine, launch, &self.log, watchdog)?);
             }
             Running::Container { container, killed } => {
                 container.start()?;
                 *killed = false;
             }
         }
-        // The probes bring or use a runtime of their own, which no thread of another may hold.
-        thread::scope(|scope| crate::join(scope.spawn(|| self.wait_until_ready())))
+        Ok(())
     }
 
     fn wait_until_ready(&mut self) -> Result<(), StartError> {
-        let mut ask: Box<dyn FnMut() -> Result<(), String>> = match self.engine {
+        let mut ask: Box<dyn FnMut() -> Result<(), String>> = match self.node.engine {
             Engine::Kafka => {
                 let mut probe = kafka::Probe::new(self.port);
                 Box::new(move || probe.ask())
             }
             Engine::Mongo => {
-                let mut probe = mongo::Probe::new(self.port).map_err(|source| StartError::Io {
-                    doing: "create a runtime".into(),
-                    source,
-                })?;
+                let mut probe =
+                    mongo::Probe::new(&self.ports, self.node.number).map_err(|source| StartError::Io {
+                        doing: "create a runtime".into(),
+                        source,
+                    })?;
                 Box::new(move || probe.ask())
             }
         };
@@ -169,7 +201,7 @@ impl Instance {
             // Asked second: who answered may be another who had the port before.
             if let Some(how) = self.ended() {
                 return Err(StartError::Ended {
-                    engine: self.engine,
+                    engine: self.node.engine,
                     how,
                     log: self.tail(),
                 });
@@ -178,7 +210,7 @@ impl Instance {
                 Ok(()) => return Ok(()),
                 Err(last) if begin.elapsed() > READY => {
                     return Err(StartError::NotReady {
-                        engine: self.engine,
+                        engine: self.node.engine,
                         after: READY,
                         last,
                         log: self.tail(),

@@ -7,9 +7,10 @@
 //!
 //! # Code map
 //! - this file: [`Engine`], [`EngineSettings`], [`Engines`], [`start`]
+//! - `cluster`: several brokers or members: each of them, and which one leads
 //! - `for_tests`: what a test calls; one pair of engines per test process
 //! - `error`: every way in which a start fails, worded for whoever has to act on it
-//! - `instance`: one engine: launched, ready, killed, started again
+//! - `instance`: one process of an engine: launched, ready, killed, started again
 //! - `kafka`, `mongo`: how each is fetched, configured and recognised as ready
 //! - `docker`: the same two as containers, where Docker is there and the tools are not
 //! - `process`, `watchdog`: processes in groups of their own, and who ends them if we cannot
@@ -20,6 +21,7 @@
 //! "port open" counts as ready: Kafka has answered a metadata request with its broker in it, and
 //! MongoDB is writable. Nothing listens on anything but the loopback address.
 
+mod cluster;
 mod docker;
 mod download;
 mod error;
@@ -40,6 +42,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 
+pub use cluster::Node;
 pub use error::{MissingTool, StartError};
 pub use for_tests::{Shared, for_tests, started_for_tests};
 
@@ -51,11 +54,11 @@ use watchdog::Watchdog;
 pub const KAFKA_VERSION: &str = "4.1.0";
 
 /// One of the two engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Engine {
-    /// Apache Kafka 4.1.0: one node that is broker and controller.
+    /// Apache Kafka 4.1.0: one node that is broker and controller, or several.
     Kafka,
-    /// MongoDB: a replica set of one, `rs0`.
+    /// MongoDB: the replica set `rs0`, of one member or several.
     Mongo,
 }
 
@@ -120,6 +123,11 @@ pub struct EngineSettings {
     /// told the proxy's address as the broker's, or they would go round it; all others are told the
     /// broker's own. See [`Engines::kafka_behind_proxy`].
     pub kafka_proxy: Option<u16>,
+    /// Brokers, each a process. Of three, each holds every topic that does not say otherwise, and two
+    /// have to have a record before it is confirmed.
+    pub brokers: u16,
+    /// Members of the replica set, each a process.
+    pub members: u16,
     /// For runs of minutes, in which the broker shall cost what it costs in use: its code is compiled
     /// in full, which takes its time first. Otherwise it starts quickly and stays a little slower.
     pub for_long: bool,
@@ -135,6 +143,8 @@ impl Default for EngineSettings {
             throw_away: false,
             only: None,
             kafka_proxy: None,
+            brokers: 1,
+            members: 1,
             for_long: false,
         }
     }
@@ -142,8 +152,10 @@ impl Default for EngineSettings {
 
 /// The running engines. They end when this is dropped, and when the process ends in any other way.
 pub struct Engines {
-    kafka: Option<Instance>,
-    mongo: Option<Instance>,
+    /// All brokers; none where Kafka was left out.
+    kafka: Vec<Instance>,
+    /// All members, likewise.
+    mongo: Vec<Instance>,
     throw_away: bool,
     place: Place,
     watchdog: Arc<Watchdog>,
@@ -151,17 +163,24 @@ pub struct Engines {
 
 /// Starts the engines and returns when both are ready for use; downloads them the first time.
 ///
-/// Blocks for three to five seconds, longer with a download. May be called from async code (it
-/// needs no runtime of the caller's and brings its own), but occupies the calling thread. Progress
-/// is told on standard error.
+/// Blocks for three to five seconds, longer with a download, and for a good ten seconds with three of
+/// each. May be called from async code (it needs no runtime of the caller's and brings its own), but
+/// occupies the calling thread. Progress is told on standard error.
 pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
     let wanted = Engine::ALL.map(|engine| settings.only.is_none_or(|only| only == engine).then_some(engine));
     let means = tools::means(wanted.into_iter().flatten())?;
+    let nodes = |engine: Engine| match engine {
+        Engine::Kafka => settings.brokers,
+        Engine::Mongo => settings.members,
+    };
+    settings.fit(|engine| matches!(means[engine as usize], Means::Docker))?;
 
     let place = Place::open(&settings.name)?;
     let watchdog = Arc::new(Watchdog::start(&place, settings.throw_away)?);
     for engine in wanted.into_iter().flatten() {
-        place.prepare(engine, settings.fresh)?;
+        for number in 0..nodes(engine) {
+            place.prepare(Node { engine, number }, nodes(engine), settings.fresh)?;
+        }
     }
 
     // Side by side: fetching and starting the one takes as long as the other.
@@ -172,8 +191,9 @@ pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
             port,
             proxy: settings.kafka_proxy.filter(|_| engine == Engine::Kafka),
             for_long: settings.for_long,
+            nodes: nodes(engine),
         };
-        move || Instance::start(engine, wish, means, place, watchdog)
+        move || instance::start(engine, wish, means, place, watchdog)
     };
     let (kafka, mongo) = thread::scope(|scope| {
         let kafka = wanted[0].map(|engine| scope.spawn(begin(engine, settings.kafka_port)));
@@ -181,12 +201,34 @@ pub fn start(settings: EngineSettings) -> Result<Engines, StartError> {
         (kafka.map(join), mongo.map(join))
     });
     Ok(Engines {
-        kafka: kafka.transpose()?,
-        mongo: mongo.transpose()?,
+        kafka: kafka.transpose()?.unwrap_or_default(),
+        mongo: mongo.transpose()?.unwrap_or_default(),
         throw_away: settings.throw_away,
         place,
         watchdog,
     })
+}
+
+impl EngineSettings {
+    /// Whether they go together.
+    fn fit(&self, in_docker: impl Fn(Engine) -> bool) -> Result<(), StartError> {
+        if self.brokers == 0 || self.members == 0 {
+            return Err(StartError::Settings("at least one broker and one member"));
+        }
+        if self.brokers > 1 && self.kafka_proxy.is_some() {
+            return Err(StartError::Settings("a proxy leads to a single broker"));
+        }
+        let several = [(self.brokers, Engine::Kafka), (self.members, Engine::Mongo)];
+        if several
+            .into_iter()
+            .any(|(nodes, engine)| nodes > 1 && in_docker(engine))
+        {
+            return Err(StartError::Settings(
+                "several brokers or members need the tools on this machine, not Docker",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Ends the caller's own processes if the caller goes without having ended them, be it by SIGKILL.
@@ -213,17 +255,17 @@ fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
 }
 
 impl Engines {
-    /// `host:port` of the Kafka broker.
+    /// `host:port` of the Kafka broker; of several, separated by commas.
     ///
     /// # Panics
     /// If Kafka was left out by [`EngineSettings::only`].
     pub fn kafka_brokers(&self) -> &str {
-        &self.instance(Engine::Kafka).address
+        &self.first(Engine::Kafka).address
     }
 
     /// Where the proxy of [`EngineSettings::kafka_proxy`] has to lead its clients.
     pub fn kafka_behind_proxy(&self) -> Option<SocketAddr> {
-        let port = self.kafka.as_ref()?.behind_proxy?;
+        let port = self.kafka.first()?.behind_proxy?;
         Some((Ipv4Addr::LOCALHOST, port).into())
     }
 
@@ -232,13 +274,16 @@ impl Engines {
     /// # Panics
     /// If MongoDB was left out by [`EngineSettings::only`].
     pub fn mongodb_uri(&self) -> &str {
-        &self.instance(Engine::Mongo).address
+        &self.first(Engine::Mongo).address
     }
 
     /// `KAFKA_BROKERS` and `MONGODB_URI` with their values, as far as the engines were started.
     pub fn variables(&self) -> Vec<(&'static str, &str)> {
-        self.instances()
-            .map(|i| (i.engine.variable(), i.address.as_str()))
+        let first = [self.kafka.first(), self.mongo.first()];
+        first
+            .into_iter()
+            .flatten()
+            .map(|i| (i.node.engine.variable(), i.address.as_str()))
             .collect()
     }
 
@@ -247,36 +292,40 @@ impl Engines {
         &self.place.folder
     }
 
-    /// The log file, which has the output of the engine and of what prepared it.
+    /// The log file, which has the output of the engine and of what prepared it; of several nodes,
+    /// that of the first.
     pub fn log(&self, engine: Engine) -> &Path {
-        &self.instance(engine).log
+        &self.first(engine).log
     }
 
-    /// Process id of the engine; `None` while it is killed, or where it runs in a container.
+    /// Process id of the engine, of several nodes that of the first; `None` while it is killed, or
+    /// where it runs in a container.
     pub fn pid(&self, engine: Engine) -> Option<u32> {
-        self.instance(engine).pid()
+        self.first(engine).pid()
     }
 
-    /// Ends the engine with SIGKILL and returns when it is gone. Data and port stay its own.
+    /// Ends all nodes of the engine with SIGKILL and returns when they are gone. Data and ports stay
+    /// its own.
     pub fn kill(&mut self, engine: Engine) {
-        self.instance_mut(engine).kill();
+        self.of_mut(engine).iter_mut().for_each(Instance::kill);
     }
 
-    /// Starts the engine again on the same port and data and returns when it is ready; one that
-    /// still runs is killed first.
+    /// Starts all nodes of the engine again on the same ports and data and returns when they are
+    /// ready; those that still run are killed first.
     pub fn restart(&mut self, engine: Engine) -> Result<(), StartError> {
         let watchdog = Arc::clone(&self.watchdog);
-        self.instance_mut(engine).restart(&watchdog)
+        let mut all: Vec<_> = self.of_mut(engine).iter_mut().collect();
+        instance::restart(&mut all, &watchdog)
     }
 
     /// Freezes the engine with SIGSTOP: connections stay open, nothing answers.
     pub fn pause(&mut self, engine: Engine) {
-        self.instance_mut(engine).pause();
+        self.of_mut(engine).iter_mut().for_each(Instance::pause);
     }
 
     /// Lets a paused engine continue.
     pub fn resume(&mut self, engine: Engine) {
-        self.instance_mut(engine).resume();
+        self.of_mut(engine).iter_mut().for_each(Instance::resume);
     }
 
     /// For processes that the caller starts itself and that must not outlive it either.
@@ -284,34 +333,33 @@ impl Engines {
         Guard(Arc::clone(&self.watchdog))
     }
 
-    /// An engine that has ended although nobody asked it to.
+    /// An engine of which a node has ended although nobody asked it to.
     pub fn lost(&mut self) -> Option<Engine> {
-        self.kafka
-            .iter_mut()
-            .chain(&mut self.mongo)
-            .find_map(|i| i.lost().then_some(i.engine))
+        self.lost_node().map(|node| node.engine)
     }
 
-    /// Ends both: SIGTERM, and SIGKILL where that was not enough after ten seconds. The same as a
+    /// Ends all: SIGTERM, and SIGKILL where that was not enough after ten seconds. The same as a
     /// drop, said aloud.
     pub fn stop(self) {}
 
-    fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.kafka.iter().chain(&self.mongo)
-    }
-
-    fn instance(&self, engine: Engine) -> &Instance {
+    fn of(&self, engine: Engine) -> &[Instance] {
         match engine {
-            Engine::Kafka => self.kafka.as_ref().expect("Kafka was left out by `only`"),
-            Engine::Mongo => self.mongo.as_ref().expect("MongoDB was left out by `only`"),
+            Engine::Kafka => &self.kafka,
+            Engine::Mongo => &self.mongo,
         }
     }
 
-    fn instance_mut(&mut self, engine: Engine) -> &mut Instance {
+    fn of_mut(&mut self, engine: Engine) -> &mut [Instance] {
         match engine {
-            Engine::Kafka => self.kafka.as_mut().expect("Kafka was left out by `only`"),
-            Engine::Mongo => self.mongo.as_mut().expect("MongoDB was left out by `only`"),
+            Engine::Kafka => &mut self.kafka,
+            Engine::Mongo => &mut self.mongo,
         }
+    }
+
+    fn first(&self, engine: Engine) -> &Instance {
+        self.of(engine)
+            .first()
+            .unwrap_or_else(|| panic!("{engine} was left out by `only`"))
     }
 }
 

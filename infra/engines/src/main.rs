@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use engines::{Engine, EngineSettings, Engines};
+use engines::{Engine, EngineSettings, Engines, Node};
 use rustix::process::{Pid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,11 +38,14 @@ const LOOK: Duration = Duration::from_millis(500);
 Examples:
   cargo run -p engines
   cargo run -p engines -- --fresh --kafka-port 9092 --mongo-port 27017
+  cargo run -p engines -- --brokers 3 --members 3
   cargo run -p engines -- -- cargo test --workspace
 
 Needs Java 17, Maven and Python 3 with pip (the last two only for the first start; Python not where
 a mongod is on the PATH). Where these are missing and a Docker daemon is reachable, Docker is used;
-data is then not kept.
+data is then not kept, and there is one broker and one member.
+
+With several brokers or members a port given by number is that of the first.
 
 Exit code: the command's, where one is given; 0 after Ctrl-C or SIGTERM; 1 where the engines did not
 start or one of them ended by itself."
@@ -54,6 +57,12 @@ struct Arguments {
     /// Port of MongoDB; 0: a free one
     #[arg(long, value_name = "N", default_value_t = 0)]
     mongo_port: u16,
+    /// Brokers; three hold each topic threefold
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    brokers: u16,
+    /// Members of MongoDB's replica set
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=7))]
+    members: u16,
     /// Data and logs lie under target/engines/NAME and are kept for the next start
     #[arg(long, value_name = "NAME", default_value = "default")]
     name: String,
@@ -84,6 +93,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         name: arguments.name,
         kafka_port: arguments.kafka_port,
         mongo_port: arguments.mongo_port,
+        brokers: arguments.brokers,
+        members: arguments.members,
         fresh: arguments.fresh,
         only: arguments.only,
         ..EngineSettings::default()
@@ -124,7 +135,7 @@ async fn idle(engines: &mut Engines, signals: &mut Signals) -> anyhow::Result<Ex
     tokio::select! {
         _ = signals.next() => Ok(ExitCode::SUCCESS),
         lost = lost(engines) => {
-            eprintln!("engines: {lost} has ended by itself; log: {}", engines.log(lost).display());
+            eprintln!("engines: {lost} has ended by itself; log: {}", engines.log_of(lost).display());
             Ok(ExitCode::FAILURE)
         }
     }
@@ -155,10 +166,10 @@ async fn command(engines: &Engines, command: &[OsString], signals: &mut Signals)
     }
 }
 
-async fn lost(engines: &mut Engines) -> Engine {
+async fn lost(engines: &mut Engines) -> Node {
     loop {
-        if let Some(engine) = engines.lost() {
-            return engine;
+        if let Some(node) = engines.lost_node() {
+            return node;
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -1,4 +1,4 @@
-//! MongoDB as a replica set of one (transactions and change streams need a replica set): the
+//! MongoDB as a replica set, mostly of one (transactions and change streams need a replica set): the
 //! `mongod` on the PATH, else one that a Python package brings along.
 
 use std::fs;
@@ -6,19 +6,20 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use mongodb::Client;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::Engine;
 use crate::download;
 use crate::error::StartError;
 use crate::place::{Place, doing};
 use crate::process::Launch;
 use crate::tools::on_path;
 use crate::watchdog::Watchdog;
+use crate::{Engine, Node};
 
 /// The name in the cache.
 const CACHED: &str = "mongod-6.0.5";
@@ -40,26 +41,43 @@ pub(crate) fn program() -> Option<PathBuf> {
     on_path("mongod").or_else(|| is_cached().then(|| download::path(CACHED).join("mongod")))
 }
 
-/// Fetches what is needed; the result runs the server.
-pub(crate) fn prepare(port: u16, place: &Place, watchdog: &Arc<Watchdog>) -> Result<Launch, StartError> {
+/// Fetches what is needed; the results run the members that listen there.
+pub(crate) fn prepare(
+    ports: &[u16],
+    place: &Place,
+    watchdog: &Arc<Watchdog>,
+) -> Result<Vec<Launch>, StartError> {
     let mongod = match on_path("mongod") {
         Some(mongod) => mongod,
         None => download::cached(CACHED, |folder, log| fetch(folder, log, watchdog))?.join("mongod"),
     };
-    Ok(Launch::new(mongod)
-        .arg("--dbpath")
-        .arg(place.data(Engine::Mongo))
-        .args([
-            "--replSet",
-            REPLICA_SET,
-            "--bind_ip",
-            "127.0.0.1",
-            "--nounixsocket",
-        ])
-        // Lets tests make the server fail on demand; it is never one for real data.
-        .args(["--setParameter", "enableTestCommands=1"])
-        .args(["--wiredTigerCacheSizeGB", "1", "--port"])
-        .arg(port.to_string()))
+    let of = ports.len() as u16;
+    let size: &[&str] = match of {
+        1 => &["--wiredTigerCacheSizeGB", "1"],
+        _ => &["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"],
+    };
+    let launch = |(number, port): (u16, &u16)| {
+        let node = Node {
+            engine: Engine::Mongo,
+            number,
+        };
+        Launch::new(&mongod)
+            .arg("--dbpath")
+            .arg(place.data(node, of))
+            .args([
+                "--replSet",
+                REPLICA_SET,
+                "--bind_ip",
+                "127.0.0.1",
+                "--nounixsocket",
+            ])
+            // Lets tests make the server fail on demand; it is never one for real data.
+            .args(["--setParameter", "enableTestCommands=1"])
+            .args(size)
+            .arg("--port")
+            .arg(port.to_string())
+    };
+    Ok((0..).zip(ports).map(launch).collect())
 }
 
 fn fetch(folder: &Path, log: &Path, watchdog: &Arc<Watchdog>) -> Result<(), StartError> {
@@ -112,84 +130,129 @@ fn entry(folder: &Path, ending: &str) -> Result<PathBuf, StartError> {
 
 /// Asks a starting server whether it is ready, and makes it the replica set that it is to be.
 pub(crate) struct Probe {
-    port: u16,
+    ports: Vec<u16>,
+    /// Of these, which one is asked. The first one founds the set.
+    number: u16,
     runtime: Runtime,
     client: Option<Client>,
 }
 
 impl Probe {
-    pub(crate) fn new(port: u16) -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    pub(crate) fn new(ports: &[u16], number: u16) -> std::io::Result<Self> {
         Ok(Self {
-            port,
-            runtime,
+            ports: ports.to_vec(),
+            number,
+            runtime: runtime()?,
             client: None,
         })
     }
 
-    /// Ready when it is the primary and writable.
+    /// Ready when it is the primary and writable, or a secondary that knows of a primary.
     pub(crate) fn ask(&mut self) -> Result<(), String> {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).map_err(|error| error.to_string())?;
-        let (port, client) = (self.port, &mut self.client);
+        let port = self.ports[usize::from(self.number)];
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string())?;
+        let (ports, founds, client) = (&self.ports, self.number == 0, &mut self.client);
         self.runtime
             .block_on(async {
                 let client = match client {
                     Some(client) => client,
-                    None => {
-                        let uri = format!(
-                            "mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=2000"
-                        );
-                        client.insert(Client::with_uri_str(uri).await?)
-                    }
+                    None => client.insert(Client::with_uri_str(direct(port)).await?),
                 };
-                advance(client, port).await
+                advance(client, ports, founds).await
             })
             .map_err(|error| error.to_string())?
     }
 }
 
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Leads to this server alone.
+fn direct(port: u16) -> String {
+    format!(
+        "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=2000",
+        host(port)
+    )
+}
+
+fn host(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
 /// One step towards a writable primary; the inner error says what is still to come.
-async fn advance(client: &Client, port: u16) -> mongodb::error::Result<Result<(), String>> {
+async fn advance(client: &Client, ports: &[u16], founds: bool) -> mongodb::error::Result<Result<(), String>> {
     let admin = client.database("admin");
     let hello = admin.run_command(doc! { "hello": 1 }).await?;
-    if hello.get_bool("isWritablePrimary").unwrap_or(false) {
+    let is = |what: &str| hello.get_bool(what).unwrap_or(false);
+    if is("isWritablePrimary") || (ports.len() > 1 && is("secondary") && hello.contains_key("primary")) {
         return Ok(Ok(()));
     }
-    let host = format!("127.0.0.1:{port}");
+    if !founds {
+        return Ok(Err("not a member with a primary yet".to_owned()));
+    }
+    let hosts: Vec<_> = ports.iter().map(|port| host(*port)).collect();
     match admin.run_command(doc! { "replSetGetConfig": 1 }).await {
         Ok(mut reply) => {
-            // Kept data remembers the port of the run before; only by force can a member that no
+            // Kept data remembers the ports of the run before; only by force can a member that no
             // longer finds itself in its configuration get another one.
-            if let Some(config) = moved(&mut reply, &host) {
+            if let Some(config) = moved(&mut reply, &hosts) {
                 admin
                     .run_command(doc! { "replSetReconfig": config, "force": true })
                     .await?;
             }
         }
         Err(error) if is_not_yet_initialized(&error) => {
-            let members = [doc! { "_id": 0, "host": host }];
-            admin
-                .run_command(doc! { "replSetInitiate": { "_id": REPLICA_SET, "members": members.to_vec() } })
-                .await?;
+            let members = (0..)
+                .zip(hosts)
+                .map(|(id, host): (i32, _)| doc! { "_id": id, "host": host });
+            let mut config = doc! { "_id": REPLICA_SET, "members": members.collect::<Vec<_>>() };
+            if ports.len() > 1 {
+                // Ten seconds otherwise, at the first election as at every other.
+                config.insert("settings", doc! { "electionTimeoutMillis": 2000 });
+            }
+            admin.run_command(doc! { "replSetInitiate": config }).await?;
         }
         Err(error) => return Err(error),
     }
     Ok(Err("not the primary yet".to_owned()))
 }
 
-/// The configuration with another host, if it names another.
-fn moved(reply: &mut Document, host: &str) -> Option<Document> {
+/// The configuration with other hosts, if it names others.
+fn moved(reply: &mut Document, hosts: &[String]) -> Option<Document> {
     let config = reply.get_document_mut("config").ok()?;
     let version = config.get_i32("version").ok()?;
-    let Some(Bson::Document(member)) = config.get_array_mut("members").ok()?.first_mut() else {
-        return None;
-    };
-    if member.get_str("host").is_ok_and(|known| known == host) {
-        return None;
+    let mut moved = false;
+    for (member, host) in config.get_array_mut("members").ok()?.iter_mut().zip(hosts) {
+        let Bson::Document(member) = member else {
+            return None;
+        };
+        if member.get_str("host").is_ok_and(|known| known != host) {
+            member.insert("host", host.as_str());
+            moved = true;
+        }
     }
-    member.insert("host", host);
     config.insert("version", version + 1);
-    Some(config.clone())
+    moved.then(|| config.clone())
+}
+
+/// The number of the member that is primary, as any of them says.
+pub(crate) fn primary(ports: &[u16]) -> Option<u16> {
+    // A runtime of its own, on a thread that no other runtime holds.
+    let answer = thread::scope(|scope| {
+        crate::join(scope.spawn(|| {
+            let runtime = runtime().ok()?;
+            ports.iter().find_map(|port| {
+                let hello = runtime.block_on(async {
+                    let client = Client::with_uri_str(direct(*port)).await?;
+                    client.database("admin").run_command(doc! { "hello": 1 }).await
+                });
+                Some(hello.ok()?.get_str("primary").ok()?.to_owned())
+            })
+        }))
+    })?;
+    let number = ports.iter().position(|port| host(*port) == answer)?;
+    u16::try_from(number).ok()
 }
 
 fn is_not_yet_initialized(error: &mongodb::error::Error) -> bool {
@@ -197,6 +260,7 @@ fn is_not_yet_initialized(error: &mongodb::error::Error) -> bool {
 }
 
 /// The connection string, as in `MONGODB_URI`.
-pub(crate) fn address(port: u16) -> String {
-    format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}")
+pub(crate) fn address(ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports.iter().map(|port| host(*port)).collect();
+    format!("mongodb://{}/?replicaSet={REPLICA_SET}", hosts.join(","))
 }

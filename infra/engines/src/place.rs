@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
 
-use crate::Engine;
+use crate::Node;
 use crate::error::StartError;
 use crate::process::GRACE;
 
@@ -83,23 +83,33 @@ impl Place {
         self.lock.try_clone().map(Stdio::from)
     }
 
-    pub(crate) fn data(&self, engine: Engine) -> PathBuf {
-        self.folder.join(engine.word())
+    /// Where the node's data lie. A cluster of another size has other folders: what one has agreed
+    /// on does not fit the other.
+    pub(crate) fn data(&self, node: Node, of: u16) -> PathBuf {
+        self.folder.join(name(node, of))
     }
 
-    pub(crate) fn log(&self, engine: Engine) -> PathBuf {
-        self.folder.join(format!("{}.log", engine.word()))
+    pub(crate) fn log(&self, node: Node, of: u16) -> PathBuf {
+        self.folder.join(format!("{}.log", name(node, of)))
     }
 
     /// A log that begins now and, where `fresh`, an empty folder of data.
-    pub(crate) fn prepare(&self, engine: Engine, fresh: bool) -> Result<(), StartError> {
-        let (data, log) = (self.data(engine), self.log(engine));
+    pub(crate) fn prepare(&self, node: Node, of: u16, fresh: bool) -> Result<(), StartError> {
+        let (data, log) = (self.data(node, of), self.log(node, of));
         if fresh {
             remove(&data)?;
         }
         create(&data)?;
         File::create(&log).map_err(doing("create", &log))?;
         Ok(())
+    }
+}
+
+/// `kafka`, or `kafka-2-of-3`.
+fn name(node: Node, of: u16) -> String {
+    match of {
+        1 => node.engine.word().to_owned(),
+        _ => format!("{}-{}-of-{of}", node.engine.word(), node.number + 1),
     }
 }
 

@@ -26,11 +26,11 @@ pub(crate) fn choose(engine: Engine, wanted: u16) -> Result<u16, StartError> {
         .ok_or(StartError::PortTaken { engine, port: 0 })
 }
 
-/// A free port that is not this one.
-pub(crate) fn choose_other(engine: Engine, taken: u16) -> Result<u16, StartError> {
+/// A free port that is none of these.
+pub(crate) fn choose_other(engine: Engine, taken: &[u16]) -> Result<u16, StartError> {
     loop {
         let port = choose(engine, 0)?;
-        if port != taken {
+        if !taken.contains(&port) {
             return Ok(port);
         }
     }

@@ -36,13 +36,15 @@ pub enum Invariant {
     I13,
     /// No secret and no raw control character of a request is in the log output.
     I14,
+    /// No order waits for what is wrong with something else.
+    I15,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Invariant; 14] = {
+    pub const ALL: [Invariant; 15] = {
         use Invariant::*;
-        [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10, I11, I12, I13, I14]
+        [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10, I11, I12, I13, I14, I15]
     };
 
     /// In a few words.
@@ -62,6 +64,7 @@ impl Invariant {
             Invariant::I12 => "what was read never goes backwards",
             Invariant::I13 => "memory, handles and permits come back",
             Invariant::I14 => "no secret, no control character in the logs",
+            Invariant::I15 => "no order waits for another's failure",
         }
     }
 }

@@ -86,12 +86,17 @@ pub struct LogFacts {
     pub customers: HashMap<Uuid, CustomerTrace>,
     /// Records that a reader has to give up, with the reason that it has to give.
     pub poison: BTreeMap<(Reader, Place), &'static str>,
+    /// Validations by other writers, by place, with the order that they are about. Which of the orders
+    /// exist is not known from the log alone.
+    pub strays: BTreeMap<Place, Uuid>,
     /// Records read.
     pub records: u64,
     /// Records that repeat an earlier one.
     pub duplicates: u64,
     /// Records of another writer than our services.
     pub foreign: u64,
+    /// Records without a value. Compacted topics have them; they say nothing.
+    pub tombstones: u64,
     /// Records of an event name that nobody knows.
     pub unknown: u64,
     /// The oldest records are gone: what is missing cannot be told from what was removed.
@@ -102,6 +107,10 @@ impl LogFacts {
     /// Takes a record in.
     pub fn take(&mut self, message: &BorrowedMessage<'_>, found: &mut Differences) {
         self.records += 1;
+        if message.payload().is_none() {
+            self.tombstones += 1;
+            return;
+        }
         let record = consumed(message, message.topic().into(), 0);
         let place = (message.partition(), message.offset());
         let Ok(received) = Received::read(&record) else {
@@ -155,6 +164,9 @@ impl LogFacts {
             amount: event.amount,
             ..seen.announced(event.is_valid, event.reason.map(Into::into))
         };
+        if !seen.ours {
+            self.strays.insert(seen.place, event.order_id.0);
+        }
         let id = EventId::of(event.order_id, OrderValidated::NAME, 1);
         let trace = &mut self.orders.entry(event.order_id.0).or_default().validated;
         self.duplicates += merge(trace, announced, &seen, id, found);

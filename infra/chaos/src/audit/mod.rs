@@ -98,6 +98,8 @@ pub struct Summary {
     pub duplicates: u64,
     /// Those of another writer.
     pub foreign: u64,
+    /// Those without a value, which say nothing.
+    pub tombstones: u64,
     /// Those that are no event and had to be given up.
     pub poison: u64,
     /// Records on the dead-letter topic.
@@ -181,7 +183,8 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
     }
     summary.customers = credit.customers() as u64;
     (summary.records, summary.duplicates) = (facts.records, facts.duplicates);
-    (summary.foreign, summary.log_cut) = (facts.foreign, facts.cut);
+    (summary.foreign, summary.tombstones) = (facts.foreign, facts.tombstones);
+    summary.log_cut = facts.cut;
     credit.check(&facts, &view, settings.skew, differences);
     rest::check(settings, facts, &client, &mut audit).await?;
     Ok(audit)

@@ -1,6 +1,6 @@
-//! I9, what is parked: records that fail for good, and those that stand behind one. When everything is
-//! quiet, the parked records that failed for good are exactly the poison of the topic; nobody is
-//! still tried again by itself, nobody stands behind nothing.
+//! I9, what is parked: records that fail for good, and later ones of the same subject that stand behind
+//! one. When everything is quiet, the parked records that failed for good are exactly the poison of the
+//! topic; nobody is still tried again by itself, nobody stands behind nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

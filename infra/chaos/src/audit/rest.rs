@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mongodb::{
     Client,
-    bson::{Document, doc},
+    bson::{self, Document, deserialize_from_document, doc},
 };
 use rdkafka::message::{BorrowedMessage, Message as _};
+use serde::Deserialize;
 use shared::{
     contracts::{self, OrderValidated, dead_letter_topic},
     envelope::Received,
@@ -36,7 +37,7 @@ struct DeadLetter {
 /// Checks lag and dead letters.
 pub(super) async fn check(
     settings: &AuditSettings,
-    facts: LogFacts,
+    mut facts: LogFacts,
     client: &Client,
     audit: &mut Audit,
 ) -> anyhow::Result<()> {
@@ -46,6 +47,11 @@ pub(super) async fn check(
         i9_no_lag(settings, &group, lag, audit);
     }
     audit.summary.dead_letters = letters.len() as u64;
+    let strays = std::mem::take(&mut facts.strays);
+    let known = known(client, settings, strays.values()).await?;
+    let unknown = strays.into_iter().filter(|(_, order)| !known.contains(order));
+    let unknown = unknown.map(|(place, _)| ((Reader::Orders, place), "unknown-order"));
+    facts.poison.extend(unknown);
     audit.summary.poison = facts
         .poison
         .keys()
@@ -124,6 +130,34 @@ async fn i9_dead_letters_are_the_poison(
         audit.differences.check(Invariant::I9, about, fault);
     }
     Ok(())
+}
+
+/// Which of these orders exist.
+async fn known(
+    client: &Client,
+    settings: &AuditSettings,
+    ids: impl Iterator<Item = &Uuid>,
+) -> anyhow::Result<BTreeSet<Uuid>> {
+    let ids: Vec<_> = ids.map(|id| bson::Uuid::from_bytes(id.into_bytes())).collect();
+    let orders = client
+        .database(&settings.databases.orders)
+        .collection::<Document>("orders");
+    let mut known = BTreeSet::new();
+    for some in ids.chunks(1000) {
+        let found = orders.find(doc! { "_id": { "$in": some.to_vec() } });
+        let mut cursor = found.projection(doc! { "_id": 1 }).await?;
+        while cursor.advance().await? {
+            let row: Known = deserialize_from_document(cursor.deserialize_current()?)?;
+            known.insert(Uuid::from_bytes(row.id.bytes()));
+        }
+    }
+    Ok(known)
+}
+
+#[derive(Deserialize)]
+struct Known {
+    #[serde(rename = "_id")]
+    id: bson::Uuid,
 }
 
 async fn exists(client: &Client, settings: &AuditSettings, order: Option<Uuid>) -> anyhow::Result<bool> {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     client::Client,
+    cluster::{self, Role},
     schedule::{Fault, INSTANCES, Planned, Target},
     world::{World, count, lock},
 };
@@ -44,7 +45,7 @@ pub fn carry_out(world: &World, planned: &[Planned]) -> Vec<Struck> {
     let struck = Mutex::new(Vec::new());
     let mut turns: BTreeMap<String, Mutex<()>> = BTreeMap::new();
     for one in planned {
-        turns.entry(one.target.to_string()).or_default();
+        turns.entry(one.target.place().to_string()).or_default();
     }
     std::thread::scope(|scope| {
         for one in planned {
@@ -52,7 +53,7 @@ pub fn carry_out(world: &World, planned: &[Planned]) -> Vec<Struck> {
             if !world.sleep(wait) {
                 break;
             }
-            let (struck, turn) = (&struck, &turns[&one.target.to_string()]);
+            let (struck, turn) = (&struck, &turns[&one.target.place().to_string()]);
             scope.spawn(move || {
                 let _turn = lock(turn);
                 count(&world.counts.faults);
@@ -75,6 +76,7 @@ pub fn carry_out(world: &World, planned: &[Planned]) -> Vec<Struck> {
 fn strike(world: &World, planned: &Planned) -> anyhow::Result<()> {
     match planned.target {
         Target::Engine(engine) => strike_engine(world, engine, planned.fault),
+        Target::Node(role) => strike_node(world, role, planned.fault),
         Target::Instance(service, number) => strike_instance(world, service, number, planned.fault),
     }
 }
@@ -100,6 +102,35 @@ fn strike_engine(world: &World, engine: Engine, fault: Fault) -> anyhow::Result<
                 engines
                     .restart(engine)
                     .with_context(|| format!("starting {engine} again"))?;
+            }
+        }
+    }
+    world.engine_in_trouble();
+    Ok(())
+}
+
+/// One of several brokers or members: whichever has this role now.
+fn strike_node(world: &World, role: Role, fault: Fault) -> anyhow::Result<()> {
+    let node = cluster::find(world, role)?;
+    let with = |act: &dyn Fn(&mut engines::Engines)| {
+        if let Some(engines) = &mut *lock(&world.engines) {
+            act(engines);
+        }
+    };
+    world.engine_in_trouble();
+    match fault {
+        Fault::Freeze(time) => {
+            with(&|engines| engines.pause_node(node));
+            world.sleep(time);
+            with(&|engines| engines.resume_node(node));
+        }
+        Fault::Kill(time) | Fault::Terminate(time) | Fault::Join(time) => {
+            with(&|engines| engines.kill_node(node));
+            world.sleep(time);
+            if let Some(engines) = &mut *lock(&world.engines) {
+                engines
+                    .restart_node(node)
+                    .with_context(|| format!("starting {node} again"))?;
             }
         }
     }
@@ -174,13 +205,13 @@ pub fn replace_lost(world: &World) {
     }
     if let Ok(mut engines) = world.engines.try_lock()
         && let Some(engines) = &mut *engines
-        && let Some(engine) = engines.lost()
+        && let Some(node) = engines.lost_node()
     {
         world.unexpected(format!(
-            "{engine} ended by itself; look at {}",
-            engines.log(engine).display()
+            "{node} ended by itself; look at {}",
+            engines.log_of(node).display()
         ));
-        if let Err(error) = engines.restart(engine) {
+        if let Err(error) = engines.restart_node(node) {
             world.unexpected(error.to_string());
         }
     }

@@ -6,7 +6,8 @@
 //! | `schedule.rs` | what goes wrong, and when: a function of the seed |
 //! | `faults.rs` | carrying out the schedule, healing |
 //! | `load.rs`, `client.rs` | careful clients |
-//! | `noise.rs` | copied records, and records that nobody can handle |
+//! | `noise.rs`, `odd.rs` | copied and odd records, and what became of the odd ones |
+//! | `cluster.rs`, `leaderless.rs` | one of several nodes is struck; a partition without a leader |
 //! | `watch.rs` | recovery times, what processes hold (I13), what they log (I14) |
 //! | `world.rs` | what all of these share |
 //! | `report.rs` | what came out |
@@ -29,9 +30,12 @@ use shared::contracts::TOPIC;
 use tokio::runtime::Runtime;
 
 pub mod client;
+pub mod cluster;
 pub mod faults;
+pub mod leaderless;
 pub mod load;
 pub mod noise;
+pub mod odd;
 pub mod report;
 pub mod schedule;
 pub mod watch;
@@ -42,10 +46,10 @@ use client::Client;
 use fleet::{Instance, Launch, Profile, Service};
 use load::Worker;
 use report::Report;
-use schedule::{INSTANCES, schedule};
+use schedule::{INSTANCES, Shape, schedule};
 use world::{World, lock};
 
-/// Customers beside the probed one.
+/// Customers beside the probed ones.
 const CUSTOMERS: usize = 24;
 /// I5: everything is to be final so long after the last fault.
 const FINAL_WITHIN: Duration = Duration::from_secs(30);
@@ -63,6 +67,40 @@ pub struct RunSettings {
     pub seed: u64,
     /// Clients.
     pub workers: usize,
+    /// Brokers.
+    pub brokers: u16,
+    /// Members of the replica set.
+    pub members: u16,
+    /// A partition is without a leader now and then, and nothing else goes wrong.
+    pub leaderless: bool,
+}
+
+impl RunSettings {
+    fn shape(&self) -> Shape {
+        Shape {
+            brokers: self.brokers > 1,
+            members: self.members > 1,
+            leaderless: self.leaderless,
+        }
+    }
+
+    /// What the services are started with, beside where the engines are.
+    fn environment(&self) -> Vec<(String, String)> {
+        let copies = self.brokers.min(3).to_string();
+        let mut environment = vec![
+            // Events about unknown orders are among what is put in; half a minute each is too long.
+            ("PARK_AFTER", "5s"),
+            ("KAFKA_REPLICATION", copies.as_str()),
+        ];
+        if self.leaderless {
+            // So few that what waits for the partition without a leader would soon take all places.
+            environment.push(("MAX_IN_FLIGHT", "300"));
+        }
+        environment
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
 }
 
 /// Runs, reports, cleans up. `stop` may be set at any time; then all that was started is ended and
@@ -70,7 +108,7 @@ pub struct RunSettings {
 pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Report> {
     let binaries = fleet::service_binaries(Profile::Release, &["chaos"])?;
     let folder = fleet::fresh_folder("chaos", &settings.seed.to_string())?;
-    let planned = schedule(settings.seed, settings.length);
+    let planned = schedule(settings.seed, settings.length, settings.shape());
     let lines: String = planned.iter().map(|one| format!("{one}\n")).collect();
     std::fs::write(folder.join("schedule.txt"), lines)?;
     eprintln!(
@@ -83,6 +121,8 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
     let engines = engines::start(EngineSettings {
         name: format!("chaos-{}", settings.seed),
         fresh: true,
+        brokers: settings.brokers,
+        members: settings.members,
         ..EngineSettings::default()
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -93,16 +133,21 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
         engines.kafka_brokers().to_owned(),
         engines.mongodb_uri().to_owned(),
     );
-    let (engine_folder, engine_logs) = (
-        engines.folder().to_owned(),
-        Engine::ALL.map(|engine| engines.log(engine).to_owned()),
-    );
+    let nodes = Engine::ALL.into_iter().flat_map(|engine| engines.nodes(engine));
+    let engine_logs: Vec<_> = nodes.map(|node| engines.log_of(node).to_owned()).collect();
+    let engine_folder = engines.folder().to_owned();
+    if settings.leaderless {
+        runtime.block_on(cluster::make_topic(&engines))?;
+    }
     let launch = Launch {
         binaries,
-        environment: vec![
+        environment: [
             ("KAFKA_BROKERS".into(), kafka.clone()),
             ("MONGODB_URI".into(), mongo.clone()),
-        ],
+        ]
+        .into_iter()
+        .chain(settings.environment())
+        .collect(),
         logs: folder.clone(),
         guard: engines.guard(),
     };
@@ -150,7 +195,13 @@ fn prepare(
     }
     let mut random = fastrand::Rng::with_seed(settings.seed);
     let customers = (0..CUSTOMERS).map(|_| watch::customer(&mut random)).collect();
-    let probed = watch::customer(&mut random);
+    let probed = if settings.leaderless {
+        (0..cluster::PARTITIONS)
+            .map(|partition| cluster::customer_of(partition, &mut random))
+            .collect()
+    } else {
+        vec![watch::customer(&mut random)]
+    };
     let world = World::new(settings.seed, instances, engines, (customers, probed), stop);
     if !faults::wait_until_ready(&world) {
         bail!(
@@ -164,7 +215,7 @@ fn prepare(
         .customers
         .iter()
         .map(|id| (*id, 500))
-        .chain([(world.probed, 1_000_000)]);
+        .chain(world.probed.iter().map(|id| (*id, 1_000_000)));
     for (number, (id, limit)) in limits.enumerate() {
         let name = format!("Customer {number}");
         let new = json!({ "id": id, "name": name, "creditLimit": limit });
@@ -197,7 +248,7 @@ fn storm(
             ..*one
         })
         .collect();
-    let probes = watch::Probes::default();
+    let probes: Vec<watch::Probes> = world.probed.iter().map(|_| watch::Probes::default()).collect();
     let (probing_done, progress_done) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut healed = false;
     let mut settled_after = None;
@@ -205,7 +256,10 @@ fn storm(
         let workers: Vec<_> = (0..settings.workers)
             .map(|number| scope.spawn(move || Worker::new(world, (number, settings.workers)).run()))
             .collect();
-        scope.spawn(|| watch::probe(world, &probes, &probing_done));
+        for probe in probes.iter().enumerate() {
+            let done = &probing_done;
+            scope.spawn(move || watch::probe(world, probe, done));
+        }
         scope.spawn(|| {
             if let Err(error) = runtime.block_on(noise::make(world, kafka, TOPIC)) {
                 world.unexpected(format!("the noise cannot be made: {error:#}"));
@@ -229,7 +283,8 @@ fn storm(
         workers.into_iter().for_each(|worker| drop(worker.join()));
         // The last faults, too, are over only when an order has gone all the way.
         let over = struck.iter().map(|fault| fault.until).fold(0.0, f64::max);
-        while since.elapsed() < FINAL_WITHIN && !lock(&probes).iter().any(|(from, _)| *from >= over) {
+        let gone_all_the_way = |probes: &watch::Probes| lock(probes).iter().any(|(from, _)| *from >= over);
+        while since.elapsed() < FINAL_WITHIN && !probes.iter().all(gone_all_the_way) {
             if !world.sleep(Duration::from_millis(20)) {
                 break;
             }
@@ -250,13 +305,17 @@ fn storm(
     watch::i13_no_session_is_left(fresh.1, runtime.block_on(watch::sessions(&mongo)), found);
     watch::i14_logs_are_clean(folder, &world.secret, found)?;
     found.extend(lock(&world.differences).clone());
+    let leaderless = runtime.block_on(async {
+        odd::i9_each_odd_record_has_its_fate(world, &mongo, found).await?;
+        odd::i15_nobody_waits_for_an_odd_record(world, &mongo, found).await?;
+        leaderless::look(&mongo, (&struck, &probes), world.began_at, found).await
+    })?;
     Ok(Report::new(
         settings,
         world,
-        struck,
-        &lock(&probes),
+        (struck, &probes),
         settled_after,
-        audit,
+        (audit, leaderless),
     ))
 }
 
@@ -315,7 +374,8 @@ fn i5_all_is_final_in_time(
         (true, Some(_)) => None,
         (false, _) => Some("not every instance became ready after the last fault".to_owned()),
         (true, None) => Some(format!(
-            "{FINAL_WITHIN:?} after the last fault there are open orders, full outboxes or unread records"
+            "{FINAL_WITHIN:?} after the last fault there are open orders, full outboxes, records that are tried again, \
+             or unread ones"
         )),
     };
     found.check(Invariant::I5, "the system", fault);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     RunSettings,
     faults::Struck,
+    leaderless::Window,
     watch,
     world::{World, lock},
 };
@@ -22,6 +23,8 @@ pub struct Report {
     pub seed: u64,
     /// Load and faults, in seconds.
     pub seconds: u64,
+    /// Brokers and members.
+    pub nodes: (u16, u16),
     /// Whether everything held.
     pub good: bool,
     /// By kind and kind of target: how often it was struck.
@@ -37,6 +40,8 @@ pub struct Report {
     pub longest_outage: Option<(f64, f64)>,
     /// After the last fault: seconds until nothing was open, waiting or unread.
     pub settled_after: Option<f64>,
+    /// Each time in which a partition had no leader.
+    pub leaderless: Vec<Window>,
     /// What should not have happened and is no invariant's.
     pub unexpected: Vec<String>,
     /// What does not fit together, and what was checked.
@@ -47,12 +52,14 @@ impl Report {
     pub(super) fn new(
         settings: &RunSettings,
         world: &World,
-        struck: Vec<Struck>,
-        probes: &[(f64, f64)],
+        (struck, probes): (Vec<Struck>, &[watch::Probes]),
         settled_after: Option<f64>,
-        audit: Audit,
+        (audit, leaderless): (Audit, Vec<Window>),
     ) -> Report {
-        let longest_recovery = watch::longest_recovery(&struck, probes);
+        // The last is of the partition that loses its leader, where one does; the first is not.
+        let of = |number: usize| lock(&probes[number]).clone();
+        let (first, last) = (&of(0), &of(probes.len() - 1));
+        let longest_recovery = watch::longest_recovery(&struck, last);
         let mut faults = BTreeMap::new();
         for Struck { kind, target, .. } in &struck {
             let target = target.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
@@ -66,7 +73,8 @@ impl Report {
             ("timeouts", &counts.timeouts),
             ("answered 503", &counts.unavailable),
             ("records copied", &counts.copies),
-            ("poison sent", &counts.poison),
+            ("odd records put in", &counts.odd),
+            ("odd records not confirmed", &counts.odd_undelivered),
         ];
         let unexpected = lock(&world.unexpected).clone();
         let Audit { differences, summary } = audit;
@@ -76,6 +84,7 @@ impl Report {
         Report {
             seed: settings.seed,
             seconds: settings.length.as_secs(),
+            nodes: (settings.brokers, settings.members),
             good: differences.total() == 0 && unexpected.is_empty() && !never,
             faults,
             summary,
@@ -84,7 +93,8 @@ impl Report {
                 .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
                 .collect(),
             longest_recovery,
-            longest_outage: watch::longest_outage(probes),
+            longest_outage: watch::longest_outage(first),
+            leaderless,
             settled_after,
             unexpected,
             differences,
@@ -116,7 +126,12 @@ impl fmt::Display for Report {
             parked,
             ..
         } = &self.summary;
-        writeln!(f, "seed       {}, {} s", self.seed, self.seconds)?;
+        let (brokers, members) = self.nodes;
+        writeln!(
+            f,
+            "seed       {}, {} s, {brokers} brokers, {members} members",
+            self.seed, self.seconds
+        )?;
         writeln!(
             f,
             "faults     {}, {}",
@@ -141,6 +156,21 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "outage     {seconds:.1} s at most, from {from:.1} s on, with all faults in it"
+            )?;
+        }
+        for window in &self.leaderless {
+            writeln!(
+                f,
+                "no leader  {:.1} s from {:.1} s on; of the other partitions {} of {} orders were final meanwhile, after {:.1} s at most, \
+                 with {:.1} s without one at most; {} of the sick one were final {:.1} s after it was back",
+                window.until - window.from,
+                window.from,
+                window.others_final,
+                window.others,
+                window.others_longest_wait,
+                window.others_longest_gap,
+                window.sick,
+                window.sick_final_after
             )?;
         }
         match self.settled_after {

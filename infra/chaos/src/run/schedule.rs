@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use engines::Engine;
 use fleet::Service;
 
+use super::cluster::Role;
+
 /// The first fault strikes when the load is under way.
 const FIRST: Duration = Duration::from_secs(4);
 /// Between the beginnings of two faults, so that they overlap often.
@@ -21,16 +23,44 @@ const FROZEN: std::ops::Range<f64> = 0.1..15.0;
 /// A third instance stays for so long, in seconds.
 const STAY: std::ops::Range<f64> = 3.0..12.0;
 
+/// How long a partition is without a leader, in seconds.
+const LEADERLESS: std::ops::Range<f64> = 25.0..60.0;
+/// After that it is left alone for so long.
+const AFTER_LEADERLESS: Duration = Duration::from_secs(40);
+
 /// Instances of each service that are there from the beginning.
 pub const INSTANCES: usize = 2;
+
+/// What there is to be struck, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// There are several brokers.
+    pub brokers: bool,
+    /// There are several members.
+    pub members: bool,
+    /// A partition is without a leader now and then, and nothing else goes wrong.
+    pub leaderless: bool,
+}
 
 /// What is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An instance of a service; number [`INSTANCES`] is the one that comes and goes.
     Instance(Service, usize),
-    /// Kafka or MongoDB.
+    /// Kafka or MongoDB, where it is a single process.
     Engine(Engine),
+    /// Of several brokers or members, the one that has this role then.
+    Node(Role),
+}
+
+impl Target {
+    /// Where the trouble is: of the nodes of an engine, one at a time is in trouble.
+    pub fn place(self) -> Target {
+        match self {
+            Target::Node(role) => Target::Engine(role.engine()),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Target {
@@ -39,6 +69,7 @@ impl fmt::Display for Target {
             Target::Instance(service, number) => write!(f, "{}-{}", service.name(), number + 1),
             Target::Engine(Engine::Kafka) => f.write_str("broker"),
             Target::Engine(Engine::Mongo) => f.write_str("mongod"),
+            Target::Node(role) => f.write_str(role.name()),
         }
     }
 }
@@ -98,21 +129,24 @@ impl fmt::Display for Planned {
 }
 
 /// All faults of a run, in the order of their beginnings.
-pub fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
+pub fn schedule(seed: u64, length: Duration, shape: Shape) -> Vec<Planned> {
     let mut random = fastrand::Rng::with_seed(seed);
+    if shape.leaderless {
+        return leaderless(&mut random, length);
+    }
     let mut planned: Vec<Planned> = Vec::new();
     let mut deck = Vec::new();
     let mut at = FIRST;
     while at < length {
         if deck.is_empty() {
-            deck = full_deck();
+            deck = full_deck(shape);
             random.shuffle(&mut deck);
         }
         // The next of the deck whose target is not in trouble already.
         let free = deck.iter().position(|(target, _)| {
             planned
                 .iter()
-                .all(|other| other.target != *target || is_over(other, at))
+                .all(|other| other.target.place() != target.place() || is_over(other, at))
         });
         if let Some(free) = free {
             let (target, kind) = deck.remove(free);
@@ -128,10 +162,29 @@ pub fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
     planned
 }
 
+/// The broker with the only copy of a partition goes, and comes back; again and again.
+fn leaderless(random: &mut fastrand::Rng, length: Duration) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    let mut at = CALM;
+    loop {
+        let away = seconds(between(random, LEADERLESS));
+        planned.push(Planned {
+            at,
+            target: Target::Node(Role::OnlyCopy),
+            fault: Fault::Kill(away),
+        });
+        at += away + AFTER_LEADERLESS;
+        // The last one ends within the run, however it falls.
+        if at + seconds(LEADERLESS.end) > length {
+            return planned;
+        }
+    }
+}
+
 type Kind = fn(&mut fastrand::Rng) -> Fault;
 
 /// Each kind for each target, once.
-fn full_deck() -> Vec<(Target, Kind)> {
+fn full_deck(shape: Shape) -> Vec<(Target, Kind)> {
     let kill: Kind = |random| Fault::Kill(seconds(between(random, AWAY)));
     let freeze: Kind = |random| Fault::Freeze(seconds(between_logarithmic(random, FROZEN)));
     let terminate: Kind = |random| Fault::Terminate(seconds(between(random, AWAY)));
@@ -145,9 +198,22 @@ fn full_deck() -> Vec<(Target, Kind)> {
         let last = Target::Instance(service, INSTANCES - 1);
         deck.extend([(last, terminate), (Target::Instance(service, INSTANCES), join)]);
     }
-    for engine in Engine::ALL {
-        let target = Target::Engine(engine);
-        deck.extend([(target, kill), (target, freeze)]);
+    for (engine, several, roles) in [
+        (
+            Engine::Kafka,
+            shape.brokers,
+            &[Role::Leader, Role::Controller][..],
+        ),
+        (Engine::Mongo, shape.members, &[Role::Primary]),
+    ] {
+        if several {
+            let target = Target::Node(roles[0]);
+            deck.push((target, freeze));
+            deck.extend(roles.iter().map(|role| (Target::Node(*role), kill)));
+        } else {
+            let target = Target::Engine(engine);
+            deck.extend([(target, kill), (target, freeze)]);
+        }
     }
     deck
 }
@@ -157,6 +223,8 @@ fn is_over(planned: &Planned, at: Duration) -> bool {
     let back = match planned.target {
         Target::Instance(..) => Duration::from_secs(4),
         Target::Engine(_) => Duration::from_secs(8),
+        // What it has missed, it has to read before another may go.
+        Target::Node(_) => Duration::from_secs(12),
     };
     planned.at + planned.fault.lasts() + back <= at
 }
@@ -178,36 +246,69 @@ mod tests {
     use super::*;
 
     const TWO_MINUTES: Duration = Duration::from_secs(120);
+    const FIVE_MINUTES: Duration = Duration::from_secs(300);
+    const ALONE: Shape = Shape {
+        brokers: false,
+        members: false,
+        leaderless: false,
+    };
+    const THREE: Shape = Shape {
+        brokers: true,
+        members: true,
+        leaderless: false,
+    };
 
     #[test]
     fn the_schedule_follows_from_the_seed_alone() {
-        assert_eq!(schedule(7, TWO_MINUTES), schedule(7, TWO_MINUTES));
-        assert_ne!(schedule(7, TWO_MINUTES), schedule(8, TWO_MINUTES));
+        for shape in [ALONE, THREE] {
+            assert_eq!(schedule(7, TWO_MINUTES, shape), schedule(7, TWO_MINUTES, shape));
+            assert_ne!(schedule(7, TWO_MINUTES, shape), schedule(8, TWO_MINUTES, shape));
+        }
     }
 
     #[test]
-    fn two_minutes_see_every_kind_of_fault_at_every_target() {
-        for seed in 0..100 {
-            let planned = schedule(seed, TWO_MINUTES);
-            for (target, kind) in full_deck() {
-                let kind = kind(&mut fastrand::Rng::with_seed(0)).kind();
-                let seen = planned
-                    .iter()
-                    .any(|one| one.target == target && one.fault.kind() == kind);
-                assert!(seen, "seed {seed}: no {kind} of {target}");
+    fn two_minutes_see_every_kind_of_fault_at_every_target_and_five_do_with_three_of_each() {
+        for (shape, length) in [(ALONE, TWO_MINUTES), (THREE, FIVE_MINUTES)] {
+            for seed in 0..100 {
+                let planned = schedule(seed, length, shape);
+                for (target, kind) in full_deck(shape) {
+                    let kind = kind(&mut fastrand::Rng::with_seed(0)).kind();
+                    let seen = planned
+                        .iter()
+                        .any(|one| one.target == target && one.fault.kind() == kind);
+                    assert!(seen, "seed {seed}: no {kind} of {target}");
+                }
             }
         }
     }
 
     #[test]
-    fn no_target_is_struck_before_it_is_back() {
-        let planned = schedule(3, Duration::from_secs(600));
-        for (number, one) in planned.iter().enumerate() {
-            for earlier in &planned[..number] {
-                assert!(earlier.target != one.target || is_over(earlier, one.at));
+    fn no_target_is_struck_before_it_is_back_and_no_two_nodes_of_an_engine_together() {
+        for shape in [ALONE, THREE] {
+            let planned = schedule(3, Duration::from_secs(600), shape);
+            for (number, one) in planned.iter().enumerate() {
+                for earlier in &planned[..number] {
+                    assert!(earlier.target.place() != one.target.place() || is_over(earlier, one.at));
+                }
+                let frozen = matches!(one.fault, Fault::Freeze(time) if time > Duration::from_secs(15));
+                assert!(!frozen, "{one}");
             }
-            let frozen = matches!(one.fault, Fault::Freeze(time) if time > Duration::from_secs(15));
-            assert!(!frozen, "{one}");
+        }
+    }
+
+    #[test]
+    fn a_partition_without_a_leader_is_alone_with_its_trouble_and_back_before_the_end() {
+        let shape = Shape {
+            leaderless: true,
+            ..THREE
+        };
+        for seed in 0..100 {
+            let planned = schedule(seed, TWO_MINUTES, shape);
+            assert!(!planned.is_empty());
+            for one in planned {
+                assert_eq!(one.target, Target::Node(Role::OnlyCopy));
+                assert!(one.at + one.fault.lasts() <= TWO_MINUTES, "{one}");
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use mongodb::{
     bson::{Document, doc},
 };
 use serde_json::json;
+use shared::parking::ParkedState;
 use uuid::Uuid;
 
 use super::{
@@ -46,11 +47,12 @@ const MORE_CONNECTIONS: i64 = 64;
 /// Orders of a customer of its own that went all the way: when sent and when final, in seconds.
 pub type Probes = Mutex<Vec<(f64, f64)>>;
 
-/// Sends an order every now and then and waits for its end, until told.
-pub fn probe(world: &World, probes: &Probes, done: &AtomicBool) {
+/// Sends an order of a probed customer every now and then and waits for its end, until told.
+pub fn probe(world: &World, (number, probes): (usize, &Probes), done: &AtomicBool) {
     let client = Client::with_patience(Duration::from_secs(4));
-    let mut random = fastrand::Rng::with_seed(world.seed ^ 0x50_72_6f_62_65);
-    let customer = world.probed;
+    let seed = world.seed ^ (0x50_72_6f_62_65 + number as u64);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let customer = world.probed[number];
     while !done.load(Ordering::Relaxed) && world.sleep(PROBE) {
         let id = uuid::Builder::from_random_bytes(random.u128(..).to_le_bytes()).into_uuid();
         let amount = shared::money::Money::parse("0.01").expect("a number");
@@ -102,7 +104,8 @@ pub fn longest_outage(probes: &[(f64, f64)]) -> Option<(f64, f64)> {
     gaps.max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// What is still to come: open orders, events in outboxes. `None` where MongoDB does not say.
+/// What is still to come: open orders, events in outboxes and records that are tried again by
+/// themselves. `None` where MongoDB does not say.
 pub async fn left(mongo: &Mongo) -> Option<(u64, u64)> {
     let count = async {
         let orders = mongo.database("orders").collection::<Document>("orders");
@@ -117,6 +120,16 @@ pub async fn left(mongo: &Mongo) -> Option<(u64, u64)> {
             waiting += documents
                 .count_documents(doc! { "outbox._id": { "$exists": true } })
                 .hint(mongodb::options::Hint::Keys(doc! { "outbox._id": 1 }))
+                .await
+                .ok()?;
+        }
+        for database in ["orders", "customers"] {
+            let parked = mongo.database(database).collection::<Document>("parked");
+            let retrying = ParkedState::Retrying as i32;
+            waiting += parked
+                .count_documents(
+                    doc! { "$or": [{ "state": retrying }, { "outbox._id": { "$exists": true } }] },
+                )
                 .await
                 .ok()?;
         }

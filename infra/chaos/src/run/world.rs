@@ -1,6 +1,7 @@
 //! What all threads of a run share: the fleet, the engines, what was sent, what was counted.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,10 +11,11 @@ use std::{
 
 use engines::Engines;
 use fleet::{Instance, Service};
+use shared::environment::{Environment, Timestamp};
 use uuid::Uuid;
 
-use super::schedule::INSTANCES;
-use crate::audit::{Ledger, differences::Differences};
+use super::{odd::PutIn, schedule::INSTANCES};
+use crate::audit::{Ledger, differences::Differences, log::Place};
 
 /// How late a thread that waits notices that all is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -22,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct World {
     /// When the load began.
     pub begin: Instant,
+    /// The same, as documents tell the time.
+    pub began_at: Timestamp,
     /// Of the run.
     pub seed: u64,
     /// What no log may show.
@@ -34,10 +38,13 @@ pub struct World {
     pub engines: Mutex<Option<Engines>>,
     /// Customers; the first few are busy ones.
     pub customers: Vec<Uuid>,
-    /// A customer with credit for everything, whom nobody but the probe orders for.
-    pub probed: Uuid,
+    /// Customers with credit for everything, whom nobody but the probes order for. Where a partition
+    /// loses its leader, one of each partition.
+    pub probed: Vec<Uuid>,
     /// All orders that were sent.
     pub ledger: Mutex<Ledger>,
+    /// The odd records that were put in, by where they stand.
+    pub odd: Mutex<BTreeMap<Place, PutIn>>,
     /// What clients found.
     pub differences: Mutex<Differences>,
     /// What should not have happened and is no invariant's.
@@ -69,8 +76,10 @@ pub struct Counts {
     pub unavailable: AtomicU64,
     /// Records that were copied.
     pub copies: AtomicU64,
-    /// Records that nobody can handle.
-    pub poison: AtomicU64,
+    /// Odd records that were put in.
+    pub odd: AtomicU64,
+    /// Of these, those that were not confirmed.
+    pub odd_undelivered: AtomicU64,
     /// Faults that have begun.
     pub faults: AtomicU64,
 }
@@ -91,7 +100,7 @@ impl World {
         seed: u64,
         instances: Vec<Vec<Instance>>,
         engines: Engines,
-        (customers, probed): (Vec<Uuid>, Uuid),
+        (customers, probed): (Vec<Uuid>, Vec<Uuid>),
         stop: Arc<AtomicBool>,
     ) -> World {
         let urls = instances
@@ -104,6 +113,7 @@ impl World {
             .collect();
         World {
             begin: Instant::now(),
+            began_at: Environment::real().now(),
             seed,
             secret: format!("chaos-secret-{seed}"),
             instances,
@@ -112,6 +122,7 @@ impl World {
             customers,
             probed,
             ledger: Mutex::default(),
+            odd: Mutex::default(),
             differences: Mutex::default(),
             unexpected: Mutex::default(),
             engine_trouble: Mutex::default(),

@@ -1,35 +1,48 @@
-//! Bad and odd records, and what has to become of each.
+//! Bad and odd records, as they come from foreign writers, and what has to become of each. Used by
+//! `chaos run`, which puts them in under load, and by the tests of the whole system.
 
 use serde_json::{Value, json};
-use shared::{
-    event_log::{Header, Record},
-    testing::service::event,
-};
+use shared::event_log::{Header, Record};
 use uuid::Uuid;
 
-use Fate::{Dead, Handled, Skipped, Unknown};
+use Fate::{Dead, Handled, Skipped};
 
 /// What becomes of a record in one service.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// Its event is handled.
     Handled,
-    /// Nobody here is meant by it; counted.
-    Skipped,
-    /// Its name is known nowhere; counted, and told.
-    Unknown,
-    /// Set aside for this reason.
+    /// Nobody here is meant by it: counted, with this label.
+    Skipped(&'static str),
+    /// Parked alone for this reason, and told on the dead-letter topic.
     Dead(&'static str),
 }
 
+/// An event that the other service handles.
+const NOT_HANDLED: Fate = Skipped("not-handled");
+/// Its name is known nowhere.
+const UNKNOWN: Fate = Skipped("unknown-name");
+const TOMBSTONE: Fate = Skipped("tombstone");
 const NO_ENVELOPE: Fate = Dead("malformed-envelope");
 const NO_EVENT: Fate = Dead("malformed-event");
 
 /// A record and its fate in Customers and in Orders.
+#[derive(Clone)]
 pub struct Row {
+    /// What is odd about it.
     pub what: String,
+    /// The record; its topic is left to whoever publishes it.
     pub record: Record,
+    /// In Customers, in Orders.
     pub fates: [Fate; 2],
+}
+
+fn row(what: impl Into<String>, record: Record, fates: [Fate; 2]) -> Row {
+    Row {
+        what: what.into(),
+        record,
+        fates,
+    }
 }
 
 /// A value as bytes, under a key of its own, so that nothing has to wait behind it.
@@ -41,8 +54,15 @@ pub fn bytes(value: impl Into<Vec<u8>>) -> Record {
     }
 }
 
+/// An event, under a key of its own and without headers.
 pub fn named(name: &str, data: &Value) -> Record {
-    event(name, data, Some(Uuid::new_v4()))
+    bytes(json!({ "name": name, "eventData": data.to_string() }).to_string())
+}
+
+/// The same record under the key of this customer, if it has a key.
+pub fn under_key(record: Record, customer: Uuid) -> Record {
+    let key = record.key.map(|_| customer.to_string().into_bytes());
+    Record { key, ..record }
 }
 
 /// An order with one field of another value, given as JSON.
@@ -77,14 +97,6 @@ fn without_envelope() -> Vec<(&'static str, Record)> {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
     let keyless = |record: Record| Record { key: None, ..record };
     vec![
-        (
-            "tombstone",
-            Record {
-                value: None,
-                ..bytes("")
-            },
-        ),
-        ("tombstone without key", Record::default()),
         ("empty value", bytes("")),
         ("white space", bytes(" \r\n\t")),
         ("not UTF-8", bytes(b"\xff\xfe{\x00}".as_slice())),
@@ -179,10 +191,13 @@ fn wrong_orders() -> Vec<(String, Record)> {
     rows
 }
 
+fn said([id, customer]: [Uuid; 2], amount: &Value) -> Value {
+    json!({ "id": id, "customerId": customer, "amount": amount, "status": 0 })
+}
+
 /// Orders that look odd and are right. Each says once more what `known` has ordered (the order and its
 /// customer, for an amount): it is handled, so it is answered once more.
 pub fn odd_orders(known: impl Fn(Value) -> [Uuid; 2]) -> Vec<(&'static str, Record, Uuid)> {
-    let said = |[id, customer]: [Uuid; 2], amount: Value| json!({ "id": id, "customerId": customer, "amount": amount, "status": 0 });
     let mut rows = Vec::new();
     for (what, amount) in [
         ("an amount that is a numeric string", json!("12.50")),
@@ -190,17 +205,28 @@ pub fn odd_orders(known: impl Fn(Value) -> [Uuid; 2]) -> Vec<(&'static str, Reco
         ("the largest amount", json!(999_999_999_999_999_u64)),
     ] {
         let of = known(amount.clone());
-        rows.push((what, named("OrderCreated", &said(of, amount)), of[0]));
+        rows.push((what, named("OrderCreated", &said(of, &amount)), of[0]));
     }
     let of = known(json!(8));
-    let order = || named("OrderCreated", &said(of, json!(8)));
+    rows.extend(
+        odd_forms(of, &json!(8))
+            .into_iter()
+            .map(|(what, record)| (what, record, of[0])),
+    );
+    rows
+}
+
+/// What was ordered (the order and its customer, for an amount), said once more in each odd form that
+/// is right.
+pub fn odd_forms(of: [Uuid; 2], amount: &Value) -> Vec<(&'static str, Record)> {
+    let order = || named("OrderCreated", &said(of, amount));
     let [id, customer] = of;
-    let upper = json!({ "ID": id, "CUSTOMERID": customer, "Amount": 8, "Status": 0 }).to_string();
+    let upper = json!({ "ID": id, "CUSTOMERID": customer, "Amount": amount, "Status": 0 }).to_string();
     let upper = json!({ "NAME": "OrderCreated", "EventData": upper });
-    let mut future = said(of, json!(8));
+    let mut future = said(of, amount);
     future["currency"] = json!("EUR");
     future["lines"] = json!([{ "sku": "a", "quantity": 2 }]);
-    let data = said(of, json!(8)).to_string();
+    let data = said(of, amount).to_string();
     let padded = json!({ "name": "OrderCreated", "eventData": data, "x": "y".repeat(900_000) });
     let long = [b'x'; 100_000];
     let headers: [(&'static str, &[NameAndValue<'_>]); 6] = [
@@ -237,40 +263,61 @@ pub fn odd_orders(known: impl Fn(Value) -> [Uuid; 2]) -> Vec<(&'static str, Reco
         ),
         ("a header of 100 KB", &[("ce_correlationid", Some(&long))]),
     ];
-    rows.extend([
-        ("no key and no headers", Record { key: None, ..order() }, id),
+    let mut forms = vec![
+        ("no key and no headers", Record { key: None, ..order() }),
         (
             "no key and no headers, once more",
             Record { key: None, ..order() },
-            id,
         ),
-        ("names in another case", bytes(upper.to_string()), id),
+        ("names in another case", bytes(upper.to_string())),
         (
             "a future version with more fields",
             named("OrderCreated", &future),
-            id,
         ),
-        ("900 KB beside the event", bytes(padded.to_string()), id),
-    ]);
-    rows.extend(headers.map(|(what, headers)| (what, with_headers(order(), headers), id)));
+        ("900 KB beside the event", bytes(padded.to_string())),
+    ];
+    forms.extend(headers.map(|(what, headers)| (what, with_headers(order(), headers))));
+    forms
+}
+
+/// A validation of an order that Orders does not know.
+pub fn stray(id: Uuid, valid: bool) -> Row {
+    let said = json!({ "orderId": id, "isValid": valid });
+    row(
+        "a validation of an unknown order",
+        named("OrderValidated", &said),
+        [NOT_HANDLED, Dead("unknown-order")],
+    )
+}
+
+/// Everything at once: what nobody can handle, what nobody is meant by, and these odd orders, which
+/// are right.
+pub fn table(odd: &[(&str, Record, Uuid)]) -> Vec<Row> {
+    let mut rows = bad();
+    for (what, record, _) in odd {
+        rows.push(row(*what, record.clone(), [Handled, NOT_HANDLED]));
+    }
     rows
 }
 
-pub fn table(odd: &[(&str, Record, Uuid)]) -> Vec<Row> {
-    let row = |what: &str, record, fates| Row {
-        what: what.to_owned(),
-        record,
-        fates,
-    };
-    let mut rows = Vec::new();
+/// What nobody can handle, and what nobody is meant by.
+pub fn bad() -> Vec<Row> {
+    let mut rows = vec![
+        row(
+            "tombstone",
+            Record {
+                value: None,
+                ..bytes("")
+            },
+            [TOMBSTONE, TOMBSTONE],
+        ),
+        row("tombstone without key", Record::default(), [TOMBSTONE, TOMBSTONE]),
+    ];
     for (what, record) in without_envelope() {
         rows.push(row(what, record, [NO_ENVELOPE, NO_ENVELOPE]));
     }
     for (what, record) in wrong_orders() {
-        rows.push(row(&what, record, [NO_EVENT, Skipped]));
-    }
-    for (what, record, _) in odd {
-        rows.push(row(what, record.clone(), [Handled, Skipped]));
+        rows.push(row(what, record, [NO_EVENT, NOT_HANDLED]));
     }
     let id = Uuid::now_v7();
     for said in [
@@ -282,27 +329,27 @@ pub fn table(odd: &[(&str, Record, Uuid)]) -> Vec<Row> {
         json!({ "orderId": id, "isValid": true, "amount": -1 }),
     ] {
         rows.push(row(
-            &format!("OrderValidated {said}"),
+            format!("OrderValidated {said}"),
             named("OrderValidated", &said),
-            [Skipped, NO_EVENT],
+            [NOT_HANDLED, NO_EVENT],
         ));
     }
     let nobody = json!({ "id": id, "amount": 8 });
     rows.push(row(
         "a cancel of nobody",
         named("OrderCancelled", &nobody),
-        [Dead("no-customer"), Skipped],
+        [Dead("no-customer"), NOT_HANDLED],
     ));
     rows.push(row(
         "a cancel without its order",
         named("OrderCancelled", &json!({})),
-        [NO_EVENT, Skipped],
+        [NO_EVENT, NOT_HANDLED],
     ));
     for name in ["CustomerCreated", "CreditLimitChanged", "OrderShipped"] {
         rows.push(row(
-            &format!("{name} without fields"),
+            format!("{name} without fields"),
             named(name, &json!({})),
-            [Skipped, Skipped],
+            [NOT_HANDLED, NOT_HANDLED],
         ));
     }
     for name in [
@@ -315,12 +362,12 @@ pub fn table(odd: &[(&str, Record, Uuid)]) -> Vec<Row> {
     ] {
         let record = named(name, &json!({ "id": id }));
         rows.push(row(
-            &format!("an event called {name:?}"),
+            format!("an event called {name:?}"),
             record,
-            [Unknown, Unknown],
+            [UNKNOWN, UNKNOWN],
         ));
     }
     let endless = named(&"x".repeat(900_000), &json!({}));
-    rows.push(row("a name of 900 KB", endless, [Unknown, Unknown]));
+    rows.push(row("a name of 900 KB", endless, [UNKNOWN, UNKNOWN]));
     rows
 }
