@@ -3,9 +3,11 @@
 use customers::Customers;
 use serde_json::{Value, json};
 use shared::{
+    contracts::TOPIC,
     envelope::text_header,
     event_log::Record,
-    testing::service::{Seen, Setup, Tape, event},
+    parking::{KeyId, ParkedId},
+    testing::service::{Seen, Setup, Tape, bson, event},
 };
 use uuid::Uuid;
 
@@ -390,4 +392,75 @@ fn what_operators_cannot_ask_for_is_refused_with_the_reason() {
         .expect(200)
         .json();
     assert_eq!(pages["items"].as_array().map(Vec::len), Some(1));
+}
+
+/// A parked record as versions wrote it that parked by key: its lane is that of the key.
+fn parked_by_key(key: Uuid, offset: i64, state: i32, value: &Record) -> (Uuid, bson::Document) {
+    let binary = |bytes: &[u8]| bson::Binary {
+        subtype: bson::spec::BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    };
+    let uuid = |id: Uuid| bson::Binary {
+        subtype: bson::spec::BinarySubtype::Uuid,
+        bytes: id.as_bytes().to_vec(),
+    };
+    let at = bson::DateTime::from_millis(1_790_000_000_000);
+    let id = ParkedId::of(TOPIC, 0, offset).0;
+    let lane = KeyId::of(TOPIC, key.to_string().as_bytes()).0;
+    let mut document = bson::doc! {
+        "_id": uuid(id),
+        "lane": uuid(lane),
+        "state": state,
+        "topic": TOPIC,
+        "partition": 0,
+        "offset": offset,
+        "key": binary(key.to_string().as_bytes()),
+        "value": binary(value.value.as_deref().expect("a value")),
+        "headers": [{ "name": "from", "value": binary(b"elsewhere") }],
+        "attempts": i32::from(state == 2),
+        "parkedAt": at,
+        "updatedAt": at,
+        "history": [{ "at": at, "what": "parked" }],
+        "version": 1_i64,
+        "commitId": uuid(Uuid::new_v4()),
+    };
+    if state == 2 {
+        document.insert("reason", "malformed-event");
+        document.insert("error", "eventData: `id` is not a UUID");
+    }
+    (id, document)
+}
+
+#[test]
+fn records_that_the_version_before_has_parked_by_key_are_found_and_worked_off_in_their_order() {
+    let mut setup = Setup::new::<Customers>();
+    setup.settings.partitions = 1;
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let ada = customer(&service, 100);
+    let (_, setup) = service.stop();
+    let waiting = Uuid::new_v4();
+    let (parked_state, waiting_state) = (2, 0);
+    let poison = event("OrderCreated", &json!({ "id": "?" }), None);
+    let order = event("OrderCreated", &order_created(waiting, ada, 7), None);
+    // Behind all that is in the log, where nobody will read them again.
+    for (offset, state, record) in [(1_000, parked_state, poison), (1_001, waiting_state, order)] {
+        let (id, document) = parked_by_key(ada, offset, state, &record);
+        setup.insert("parked", id, &document);
+    }
+    let service = Service::start_on(setup);
+    service.until_ready();
+    let found = until_parked(&service, 2);
+    let of_key = parked(&service, &format!("?key={ada}"));
+    assert_eq!(of_key.iter().map(id).collect::<Vec<_>>(), found.iter().map(id).collect::<Vec<_>>());
+    assert_eq!(detail(&service, &found[0])["behind"], 1);
+    let live = orders(&service, ada, 1);
+    let mut tape = service.tape();
+    service.until("new orders of the customer go on", || validated(&mut tape, ada) == live);
+    post(&service, &found[0], "discard", &json!({ "why": "a test" })).expect(202);
+    service.until("what stood behind it follows", || {
+        validated(&mut tape, ada) == [live[0], waiting]
+    });
+    until_parked(&service, 0);
+    assert_eq!(credit(&service, ada), [100.0, 8.0, 92.0]);
 }

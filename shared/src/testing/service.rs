@@ -92,6 +92,24 @@ impl Setup {
         bson::deserialize_from_slice(raw.as_bytes()).expect("a document is BSON")
     }
 
+    /// Puts a document there that another version of the service has written.
+    pub fn insert(&self, collection: &'static str, id: Uuid, document: &bson::Document) {
+        let write = Write {
+            key: DocumentKey { collection, id },
+            expected_version: None,
+            document: bson::RawDocumentBuf::try_from(document).expect("a document is BSON"),
+            carried: Vec::new(),
+        };
+        let commit = Commit {
+            id: Uuid::new_v4(),
+            atomic: false,
+            writes: vec![write],
+        };
+        let store = self.store.clone();
+        let written = apart(async move { store.behind().commit(commit).await });
+        assert_eq!(written, Ok(vec![Outcome::Applied]));
+    }
+
     /// Sets fields of a stored document as mongosh does: `$set`, and the next version as the 32-bit
     /// integer that it makes of a small number.
     pub fn set(&self, collection: &'static str, id: Uuid, fields: &bson::Document) {
