@@ -452,11 +452,16 @@ fn records_that_the_version_before_has_parked_by_key_are_found_and_worked_off_in
     service.until_ready();
     let found = until_parked(&service, 2);
     let of_key = parked(&service, &format!("?key={ada}"));
-    assert_eq!(of_key.iter().map(id).collect::<Vec<_>>(), found.iter().map(id).collect::<Vec<_>>());
+    assert_eq!(
+        of_key.iter().map(id).collect::<Vec<_>>(),
+        found.iter().map(id).collect::<Vec<_>>()
+    );
     assert_eq!(detail(&service, &found[0])["behind"], 1);
     let live = orders(&service, ada, 1);
     let mut tape = service.tape();
-    service.until("new orders of the customer go on", || validated(&mut tape, ada) == live);
+    service.until("new orders of the customer go on", || {
+        validated(&mut tape, ada) == live
+    });
     post(&service, &found[0], "discard", &json!({ "why": "a test" })).expect(202);
     service.until("what stood behind it follows", || {
         validated(&mut tape, ada) == [live[0], waiting]

@@ -154,13 +154,13 @@ fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
         .map_err(|_| Problem::overloaded())
 }
 
-/// Reads: nothing of it can be in doubt. The permit is held as long as the work lasts, even if the
-/// caller hangs up.
+/// Reads: nothing of it can be in doubt. `held`, a permit for example, is kept as long as the work
+/// lasts, even if the caller hangs up.
 async fn read<M, T>(
     actor: &Recipient<M>,
     question: M,
     patience: Duration,
-    permit: OwnedSemaphorePermit,
+    held: impl Sized + 'static,
 ) -> Result<T, Problem>
 where
     M: Message<Result = Result<T, RepositoryError>> + Send + 'static,
@@ -169,7 +169,7 @@ where
     let asked = actor.send(question);
     let asked = regardless_of_the_caller(async move {
         let answer = asked.await;
-        drop(permit);
+        drop(held);
         answer
     });
     match tokio::time::timeout(patience, asked).await {

@@ -15,23 +15,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path_id, resource};
+use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path_id, read, resource};
 use crate::{
     actors::{
         consumer::{Inspect, KafkaConsumerActor, Look},
         repository::{ChangeJob, ChangeParked, Count, Find, List},
     },
-    document_store::{Document, IndexValue, Order, Query},
+    document_store::{Document, Order, Query},
     environment::Environment,
     json::Text,
     parking::{
-        Change, JobChange, JobId, KeyId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
-        Request, decide,
+        Change, JobChange, JobId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, Request, decide,
     },
 };
 
+mod search;
 mod view;
 
+use search::{matching, of_states};
 use view::{Outcome, Refused, detail, list_page, outcome, summary};
 
 /// How long an operator waits for the database.
@@ -191,25 +192,13 @@ async fn replay_all(
 async fn show_job(api: web::Data<ParkedApi>, request: HttpRequest) -> Answer {
     Parameters::of(&request).finish()?;
     let id = path_id(&request)?;
-    let found = ask(&api.jobs, Find::new([id]), PATIENCE).await?;
+    let found = read(&api.jobs, Find::new([id]), PATIENCE, ()).await?;
     let job = found.into_iter().next();
     let job = job.ok_or_else(|| Problem::not_found("replay job", id))?;
     Ok(HttpResponse::Ok().json(api.progress(&job).await?))
 }
 
-/// What a scan found, and where the next one goes on.
-struct Scanned {
-    records: Vec<ParkedRecord>,
-    cursor: Option<ParkedId>,
-}
-
 impl ParkedApi {
-    async fn get(&self, id: Uuid) -> Result<ParkedRecord, Problem> {
-        let found = ask(&self.find, Find::new([id]), PATIENCE).await?;
-        let found = found.into_iter().next();
-        found.ok_or_else(|| Problem::not_found("parked record", id))
-    }
-
     async fn make_job(&self, reason: String, RequestContext(context): RequestContext) -> Answer {
         let id = JobId(self.environment.new_id());
         let message = ChangeJob {
@@ -243,7 +232,7 @@ impl ParkedApi {
                 order: Order::Ascending,
                 limit: MOST_COUNTED,
             };
-            counts[state as usize] = ask(&self.count, Count::new(query), PATIENCE).await?;
+            counts[state as usize] = read(&self.count, Count::new(query), PATIENCE, ()).await?;
         }
         Ok(view::progress(job, &counts))
     }
@@ -263,81 +252,6 @@ impl ParkedApi {
         };
         let detail = format!("the new value cannot be handled either: {wrong}; nothing was changed");
         Err(Problem::unprocessable("value-is-no-better", detail).about(id))
-    }
-
-    /// The records of a key. Those that earlier versions parked are found by their lane, which was
-    /// that of the key.
-    async fn of_key(
-        &self,
-        key: &str,
-        states: &[ParkedState],
-        after: Option<Uuid>,
-        limit: usize,
-        wanted: impl Fn(&ParkedRecord) -> bool,
-    ) -> Result<Scanned, Problem> {
-        let id = KeyId::of(&self.topic, key.as_bytes());
-        let by = |field| matching(field, id.0, states);
-        let now = self.scan(by("keyId"), after, limit, &wanted).await?;
-        let earlier = |record: &ParkedRecord| record.key_id.is_none() && wanted(record);
-        let earlier = self.scan(by("lane"), after, limit, earlier).await?;
-        let mut records = [now.records, earlier.records].concat();
-        records.sort_by_key(|record| record.id);
-        let more = records.len() > limit;
-        records.truncate(limit);
-        let last = records.last().map(|record| record.id);
-        let cursor = match more {
-            true => last,
-            false => now.cursor.into_iter().chain(earlier.cursor).min(),
-        };
-        Ok(Scanned { records, cursor })
-    }
-
-    /// The records that are wanted, in the order of the log, at most `limit`.
-    async fn scan(
-        &self,
-        matching: Vec<(&'static str, Vec<IndexValue>)>,
-        mut after: Option<Uuid>,
-        limit: usize,
-        wanted: impl Fn(&ParkedRecord) -> bool,
-    ) -> Result<Scanned, Problem> {
-        let mut records: Vec<ParkedRecord> = Vec::new();
-        for _ in 0..LOOK_AT.div_ceil(PAGE) {
-            let query = Query {
-                collection: ParkedRecord::COLLECTION.name,
-                matching: matching.clone(),
-                after,
-                order: Order::Ascending,
-                limit: PAGE,
-            };
-            let page = ask(&self.list, List::<ParkedRecord>::new(query), PATIENCE).await?;
-            let is_last = page.next.is_none();
-            after = page.next;
-            for record in page.into_iter().filter(|record| wanted(record)) {
-                if records.len() == limit {
-                    let cursor = records.last().map(|record| record.id);
-                    return Ok(Scanned { records, cursor });
-                }
-                records.push(record);
-            }
-            if is_last {
-                return Ok(Scanned {
-                    records,
-                    cursor: None,
-                });
-            }
-        }
-        let cursor = after.map(ParkedId);
-        Ok(Scanned { records, cursor })
-    }
-
-    /// How many records stand behind this one.
-    async fn behind(&self, record: &ParkedRecord) -> Result<usize, Problem> {
-        if !record.state.is_open() || record.lane.is_alone() {
-            return Ok(0);
-        }
-        let after = Some(record.id.0);
-        let open = of_lane(record.lane, &ParkedState::OPEN);
-        Ok(self.scan(open, after, LOOK_AT, |_| true).await?.records.len())
     }
 
     async fn act_on_one(&self, request: &HttpRequest, context: RequestContext, asked: Request) -> Answer {
@@ -402,20 +316,6 @@ impl ParkedApi {
         }
         Ok(outcome(&done))
     }
-}
-
-fn of_states(states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
-    vec![("state", states.iter().map(|state| state.index_value()).collect())]
-}
-
-fn of_lane(lane: LaneId, states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
-    matching("lane", lane.0, states)
-}
-
-fn matching(field: &'static str, id: Uuid, states: &[ParkedState]) -> Vec<(&'static str, Vec<IndexValue>)> {
-    let mut matching = vec![(field, vec![IndexValue::Uuid(id)])];
-    matching.extend(of_states(states));
-    matching
 }
 
 fn dry_run(request: &HttpRequest) -> Result<bool, Problem> {
