@@ -73,14 +73,17 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
         for asked in join_all(asks).await {
             asked?;
         }
-        let Some(next) = page.next else {
+        let last = page.records.last().map(|record| record.id);
+        let Some(last) = page.next.or(last) else {
             break;
         };
-        after = Some(next);
+        after = Some(last);
         // Another instance has taken the job over, or it is done.
-        let advance = JobChange::Advance(next);
-        if desk.change_job(job.id, advance).await?.is_none() {
+        if desk.change_job(job.id, JobChange::Advance(last)).await?.is_none() {
             return Ok(());
+        }
+        if page.next.is_none() {
+            break;
         }
     }
     desk.change_job(job.id, JobChange::Finish).await?;

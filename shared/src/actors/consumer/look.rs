@@ -33,6 +33,9 @@ const MOST_COUNTED: usize = 1_000_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
 
+/// When records are looked for again that could not be read. Somebody may have mended them.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
 /// What the regular looks know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
@@ -58,6 +61,8 @@ type Found = BTreeMap<LaneId, (Open, Option<Timestamp>)>;
 struct Opened {
     assignments: Vec<Assignment>,
     lanes: Found,
+    /// Some records could not be read: they are looked for again.
+    unreadable: bool,
 }
 
 #[derive(Message)]
@@ -79,7 +84,7 @@ impl KafkaConsumerActor {
     pub(super) fn open(&self, assignments: Vec<Assignment>, ctx: &mut Context<Self>) {
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let lanes = loop {
+            let (lanes, unreadable) = loop {
                 match take_over(&desk, &assignments).await {
                     Ok(found) => break found,
                     Err(error) => {
@@ -88,7 +93,11 @@ impl KafkaConsumerActor {
                     }
                 }
             };
-            this.do_send(Opened { assignments, lanes });
+            this.do_send(Opened {
+                assignments,
+                lanes,
+                unreadable,
+            });
         });
     }
 
@@ -161,14 +170,28 @@ impl Handler<Look> for KafkaConsumerActor {
 impl Handler<Opened> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Opened { assignments, lanes }: Opened, ctx: &mut Context<Self>) {
+    fn handle(&mut self, opened: Opened, ctx: &mut Context<Self>) {
+        let Opened {
+            assignments,
+            lanes,
+            unreadable,
+        } = opened;
         self.meet(lanes);
-        for assignment in assignments {
-            for record in self.partitions.open(&assignment) {
+        for assignment in &assignments {
+            for record in self.partitions.open(assignment) {
                 self.sort_in(record);
             }
         }
         self.carry_out(ctx);
+        if unreadable {
+            ctx.run_later(READ_AGAIN, |actor, ctx| {
+                let mut ours = assignments;
+                ours.retain(|assignment| actor.partitions.is_ours(assignment));
+                if !ours.is_empty() && actor.draining.is_none() {
+                    actor.open(ours, ctx);
+                }
+            });
+        }
     }
 }
 
@@ -210,16 +233,17 @@ async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> R
     Ok(Looked { lanes, full, open })
 }
 
-/// All open lanes of these partitions.
-async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Found, String> {
+/// All open lanes of these partitions, and whether some of their records cannot be read.
+async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<(Found, bool), String> {
     let partitions = assignments.iter().map(|assignment| assignment.partition);
     let matching = ParkingDesk::of_partitions(partitions, &ParkedState::OPEN);
     let now = desk.environment.now();
     let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
-    let mut lanes = Found::new();
+    let (mut lanes, mut unreadable) = (Found::new(), false);
     let mut after = None;
     loop {
         let page = desk.page(matching.clone(), after, TAKE_OVER).await?;
+        unreadable |= page.unreadable > 0;
         for record in &page.records {
             let due = match record.state {
                 // Asked for, or left behind by a run that ended with its process.
@@ -235,10 +259,10 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Fou
             };
             add(&mut lanes, &owned, record, due);
         }
-        after = page.next;
-        if after.is_none() {
-            return Ok(lanes);
+        if page.next.is_none() {
+            return Ok((lanes, unreadable));
         }
+        after = page.next;
     }
 }
 
