@@ -153,7 +153,9 @@ fn a_caller_for_whom_there_is_no_place_to_wait_is_told_the_stored_order() {
     let right = [(201, "Shipped".to_owned()), (202, "Created".to_owned())];
     assert!(right.contains(&told), "{waited:?}");
     assert_eq!(waited.text("id"), first.to_string());
-    [first, second].map(|id| until_shipped(&service, id));
+    [first, second].into_iter().for_each(|id| {
+        until_shipped(&service, id);
+    });
 }
 
 #[test]
