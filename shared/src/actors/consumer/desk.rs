@@ -7,7 +7,7 @@ use actix::{MailboxError, Recipient};
 use super::failure::{Patience, retry_pause};
 use crate::{
     actors::repository::{
-        ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenRecord, RepositoryError,
+        ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenPage, RepositoryError,
     },
     document_store::{Document, IndexValue, Order, Query},
     environment::Environment,
@@ -65,7 +65,7 @@ impl ParkingDesk {
         matching: Vec<(&'static str, Vec<IndexValue>)>,
         after: Option<ParkedId>,
         limit: usize,
-    ) -> Result<Vec<OpenRecord>, String> {
+    ) -> Result<OpenPage, String> {
         let message = ListOpen {
             matching,
             after,

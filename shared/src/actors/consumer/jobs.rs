@@ -60,6 +60,7 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
             }
         };
         let asks = page
+            .records
             .iter()
             .filter(|record| record.reason.as_deref() == Some(&*job.reason))
             .map(|record| {
@@ -72,19 +73,16 @@ async fn work_on(desk: &ParkingDesk, job: ReplayJob) -> Result<(), Ending> {
         for asked in join_all(asks).await {
             asked?;
         }
-        let Some(last) = page.last() else {
+        let last = page.records.last().map(|record| record.id);
+        let Some(last) = page.next.or(last) else {
             break;
         };
-        after = Some(last.id);
+        after = Some(last);
         // Another instance has taken the job over, or it is done.
-        if desk
-            .change_job(job.id, JobChange::Advance(last.id))
-            .await?
-            .is_none()
-        {
+        if desk.change_job(job.id, JobChange::Advance(last)).await?.is_none() {
             return Ok(());
         }
-        if page.len() < PAGE {
+        if page.next.is_none() {
             break;
         }
     }

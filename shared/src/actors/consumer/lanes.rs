@@ -123,6 +123,8 @@ pub enum Parked {
         /// It had been parked before.
         known: bool,
     },
+    /// The same event is open in the lane already: nothing was written.
+    Repeated,
     /// It was dealt with before, and delivered again.
     Closed,
     /// The service is ending.
@@ -337,13 +339,16 @@ impl<R: InOrder> Lanes<R> {
         }
         match what {
             Parked::Open { due, known } => {
-                if held.open.records == 0 || !known {
-                    held.open.records += 1;
-                }
-                if held.open.records == 1 {
+                // The first is the head; when the lane is due, it is. A record that was known may be one
+                // more than the head, parked by an earlier owner: then the lane is no longer single.
+                if held.open.records == 0 {
                     held.due = due;
                 }
+                if held.open.records <= 1 || !known {
+                    held.open.records += 1;
+                }
             }
+            Parked::Repeated => {}
             Parked::Closed => {}
             // Whoever is given it again parks it; what stands behind it must not be handled before.
             Parked::Abandoned => return,

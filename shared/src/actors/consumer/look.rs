@@ -22,7 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PAGE: usize = 256;
 /// Records that are read at a time when a partition is taken over.
 const TAKE_OVER: usize = 5_000;
-/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look.
+/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look; with fewer,
+/// all of them are read then.
 const FEW: usize = 1_000;
 /// See [`FEW`].
 const COUNT_EVERY: u64 = 15;
@@ -32,6 +33,9 @@ const JOBS_EVERY: u64 = 5;
 const MOST_COUNTED: usize = 1_000_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
+
+/// When records are looked for again that could not be read. Somebody may have mended them.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the regular looks know of each other.
 #[derive(Debug, Default)]
@@ -58,6 +62,8 @@ type Found = BTreeMap<LaneId, (Open, Option<Timestamp>)>;
 struct Opened {
     assignments: Vec<Assignment>,
     lanes: Found,
+    /// Some records could not be read: they are looked for again.
+    unreadable: bool,
 }
 
 #[derive(Message)]
@@ -79,7 +85,7 @@ impl KafkaConsumerActor {
     pub(super) fn open(&self, assignments: Vec<Assignment>, ctx: &mut Context<Self>) {
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let lanes = loop {
+            let (lanes, unreadable) = loop {
                 match take_over(&desk, &assignments).await {
                     Ok(found) => break found,
                     Err(error) => {
@@ -88,7 +94,11 @@ impl KafkaConsumerActor {
                     }
                 }
             };
-            this.do_send(Opened { assignments, lanes });
+            this.do_send(Opened {
+                assignments,
+                lanes,
+                unreadable,
+            });
         });
     }
 
@@ -105,10 +115,13 @@ impl KafkaConsumerActor {
         if self.looks.made.is_multiple_of(JOBS_EVERY) {
             self.work_on_jobs(ctx);
         }
-        let counts = self.looks.open <= FEW || self.looks.made.is_multiple_of(COUNT_EVERY);
+        let few = self.looks.open <= FEW;
+        let counts = few || self.looks.made.is_multiple_of(COUNT_EVERY);
+        // An earlier owner may have parked a record after this one had read what is parked.
+        let all = few && self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let looked = match look(&desk, &assignments, counts).await {
+            let looked = match look(&desk, &assignments, counts, all).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -161,14 +174,28 @@ impl Handler<Look> for KafkaConsumerActor {
 impl Handler<Opened> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Opened { assignments, lanes }: Opened, ctx: &mut Context<Self>) {
+    fn handle(&mut self, opened: Opened, ctx: &mut Context<Self>) {
+        let Opened {
+            assignments,
+            lanes,
+            unreadable,
+        } = opened;
         self.meet(lanes);
-        for assignment in assignments {
-            for record in self.partitions.open(&assignment) {
+        for assignment in &assignments {
+            for record in self.partitions.open(assignment) {
                 self.sort_in(record);
             }
         }
         self.carry_out(ctx);
+        if unreadable {
+            ctx.run_later(READ_AGAIN, |actor, ctx| {
+                let mut ours = assignments;
+                ours.retain(|assignment| actor.partitions.is_ours(assignment));
+                if !ours.is_empty() && actor.draining.is_none() {
+                    actor.open(ours, ctx);
+                }
+            });
+        }
     }
 }
 
@@ -186,17 +213,27 @@ impl Handler<Looked> for KafkaConsumerActor {
     }
 }
 
-/// What operators asked for, at most a page of it.
-async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> Result<Looked, String> {
+/// What operators asked for, at most a page of it; where few records are open, all of them.
+async fn look(
+    desk: &ParkingDesk,
+    assignments: &[Assignment],
+    counts: bool,
+    all: bool,
+) -> Result<Looked, String> {
     let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
     let partitions = || assignments.iter().map(|assignment| assignment.partition);
     let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
     let page = desk.page(requested, None, PAGE).await?;
-    let full = page.len() == PAGE;
+    let full = page.next.is_some();
     let mut lanes = Found::new();
     let now = desk.environment.now();
-    for record in &page {
+    for record in &page.records {
         add(&mut lanes, &owned, record, Some(now));
+    }
+    if all {
+        for (lane, open) in take_over(desk, assignments).await?.0 {
+            lanes.entry(lane).or_insert(open);
+        }
     }
     let mut open = None;
     if counts {
@@ -210,17 +247,18 @@ async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> R
     Ok(Looked { lanes, full, open })
 }
 
-/// All open lanes of these partitions.
-async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Found, String> {
+/// All open lanes of these partitions, and whether some of their records cannot be read.
+async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<(Found, bool), String> {
     let partitions = assignments.iter().map(|assignment| assignment.partition);
     let matching = ParkingDesk::of_partitions(partitions, &ParkedState::OPEN);
     let now = desk.environment.now();
     let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
-    let mut lanes = Found::new();
+    let (mut lanes, mut unreadable) = (Found::new(), false);
     let mut after = None;
     loop {
         let page = desk.page(matching.clone(), after, TAKE_OVER).await?;
-        for record in &page {
+        unreadable |= page.unreadable > 0;
+        for record in &page.records {
             let due = match record.state {
                 // Asked for, or left behind by a run that ended with its process.
                 ParkedState::Requested | ParkedState::Waiting => Some(now),
@@ -235,10 +273,10 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<Fou
             };
             add(&mut lanes, &owned, record, due);
         }
-        if page.len() < TAKE_OVER {
-            return Ok(lanes);
+        if page.next.is_none() {
+            return Ok((lanes, unreadable));
         }
-        after = page.last().map(|record| record.id);
+        after = page.next;
     }
 }
 

@@ -214,7 +214,11 @@ impl Handler<Answered> for KafkaConsumerActor {
             answer,
         } = answered;
         match answer.map_err(|error| self.diagnose(error)) {
-            Err(Some(failure)) => self.lanes.failed(item, failure, accepted),
+            // Where the partition is another's now, or ours anew, it is delivered again: nothing of before
+            // may hold its lane up.
+            Err(Some(failure)) if self.partitions.is_ours(&item.assignment()) => {
+                self.lanes.failed(item, failure, accepted);
+            }
             answer => {
                 let (lane, key, assignment) = (item.lane(), item.key(), item.assignment());
                 self.lanes.done(lane, key, &assignment, accepted);

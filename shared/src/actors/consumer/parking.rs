@@ -94,7 +94,9 @@ impl KafkaConsumerActor {
 
     /// Sees to it that what is due next is not forgotten.
     pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let Some(next) = self.lanes.next_due() else {
+        // While the service ends nothing is run any more: an alarm for what is overdue would ring at once,
+        // again and again.
+        let Some(next) = self.lanes.next_due().filter(|_| self.draining.is_none()) else {
             return;
         };
         if self.alarm.as_ref().is_some_and(|(at, _)| *at <= next) {
@@ -114,10 +116,7 @@ async fn park(desk: &ParkingDesk, routes: &Routes, item: Item, why: Why) -> Resu
     let Item { record, .. } = item;
     if matches!(why, Why::Behind(_)) && desk.holds(lane, &record).await? {
         desk.metrics.parked("repeated");
-        return Ok(Parked::Open {
-            due: None,
-            known: true,
-        });
+        return Ok(Parked::Repeated);
     }
     let id = ParkedId::of(
         &record.position.topic,

@@ -78,10 +78,15 @@ impl Runner {
     async fn open(&self) -> Option<Vec<ParkedId>> {
         for failures in 1.. {
             match self.desk.page(ParkingDesk::of_lane(self.lane), None, PAGE).await {
-                Ok(page) => return Some(page.into_iter().map(|record| record.id).collect()),
-                Err(_) if self.stop.get() => return None,
-                Err(error) => {
-                    if failures == 1 {
+                Ok(page) if page.unreadable == 0 => {
+                    return Some(page.records.into_iter().map(|record| record.id).collect());
+                }
+                // Whatever stands behind one that cannot be read waits until it can.
+                Ok(_) | Err(_) if self.stop.get() => return None,
+                answer => {
+                    if let Err(error) = answer
+                        && failures == 1
+                    {
                         log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
                     }
                     self.desk.pause(failures).await;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{Document, DocumentKey, IndexValue, Order, Query, key},
+    document_store::{self, Document, DocumentKey, IndexValue, Order, Query, key, numbers},
     environment::Timestamp,
     parking::{
         Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, decide,
@@ -158,7 +158,7 @@ impl<W: Workspace> Handler<ChangeJob> for RepositoryActor<W> {
 
 /// Reads a page of open records, without what stood in the log.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Vec<OpenRecord>, RepositoryError>")]
+#[rtype(result = "Result<OpenPage, RepositoryError>")]
 pub struct ListOpen {
     /// See [`Query::matching`].
     pub matching: Vec<(&'static str, Vec<IndexValue>)>,
@@ -166,6 +166,17 @@ pub struct ListOpen {
     pub after: Option<ParkedId>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// A page of open records.
+#[derive(Debug, Default)]
+pub struct OpenPage {
+    /// Those that can be read.
+    pub records: Vec<OpenRecord>,
+    /// How many cannot.
+    pub unreadable: usize,
+    /// Behind which record the next page begins; `None` where this is the last.
+    pub next: Option<ParkedId>,
 }
 
 /// What an owner has to know of a parked record.
@@ -182,6 +193,7 @@ pub struct OpenRecord {
     /// Where it stood.
     pub topic: String,
     /// Where it stood.
+    #[serde(deserialize_with = "numbers::whole")]
     pub partition: i32,
     /// When it is tried again by itself.
     #[serde(default)]
@@ -203,7 +215,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Vec<OpenRecord>, RepositoryError>>;
+    type Result = ResponseFuture<Result<OpenPage, RepositoryError>>;
 
     fn handle(&mut self, message: ListOpen, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
@@ -221,17 +233,65 @@ impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
         };
         Box::pin(async move {
             let found = store.list_fields(query, FIELDS).await?;
-            // One that cannot be read must not keep the others from being worked off.
-            let read = |raw: &bson::RawDocumentBuf| {
-                let record = bson::deserialize_from_slice(raw.as_bytes());
-                let told = |error| {
-                    let id = raw.get("_id").ok().flatten();
-                    log::error!(target: "RepositoryActor", document:? = id, collection = ParkedRecord::COLLECTION.name;
-                        "left out, it cannot be read: {error}");
-                };
-                record.map_err(told).ok()
-            };
-            Ok(found.iter().filter_map(read).collect())
+            open_page(&found, limit)
         })
+    }
+}
+
+/// Reads a page. One that cannot be read must not keep the others from being worked off; nor is a page
+/// that is full of such ones the last.
+fn open_page(found: &[bson::RawDocumentBuf], limit: usize) -> Result<OpenPage, RepositoryError> {
+    let read = |raw: &bson::RawDocumentBuf| {
+        let record = bson::deserialize_from_slice(raw.as_bytes());
+        let told = |error| {
+            let id = raw.get("_id").ok().flatten();
+            log::error!(target: "RepositoryActor", document:? = id, collection = ParkedRecord::COLLECTION.name;
+                "left out, it cannot be read: {error}");
+        };
+        record.map_err(told).ok()
+    };
+    let records: Vec<_> = found.iter().filter_map(read).collect();
+    let last = found.last().filter(|_| found.len() >= limit);
+    let next = last.map(document_store::id).transpose()?;
+    Ok(OpenPage {
+        unreadable: found.len() - records.len(),
+        next: next.map(ParkedId),
+        records,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Bson, RawDocumentBuf, Uuid, doc};
+
+    use super::*;
+
+    fn document(offset: i64, partition: Bson) -> RawDocumentBuf {
+        let id = ParkedId::of("t", 3, offset).0;
+        let document = doc! {
+            "_id": Uuid::from_bytes(id.into_bytes()),
+            "lane": Uuid::from_bytes([7; 16]),
+            "state": 1,
+            "topic": "t",
+            "partition": partition,
+        };
+        RawDocumentBuf::try_from(&document).unwrap()
+    }
+
+    #[test]
+    fn a_page_that_is_full_of_records_that_cannot_be_read_is_not_the_last() {
+        let found = [document(1, Bson::Int32(3)), document(2, Bson::Boolean(true))];
+        let page = open_page(&found, 2).unwrap();
+        assert_eq!((page.records.len(), page.unreadable), (1, 1));
+        assert_eq!(page.next, Some(ParkedId::of("t", 3, 2)));
+        assert_eq!(open_page(&found, 3).unwrap().next, None);
+    }
+
+    #[test]
+    fn a_partition_is_read_in_every_type_that_tools_write() {
+        for partition in [Bson::Int32(3), Bson::Int64(3), Bson::Double(3.0)] {
+            let page = open_page(&[document(1, partition)], 9).unwrap();
+            assert_eq!(page.records[0].partition, 3);
+        }
     }
 }

@@ -247,6 +247,37 @@ fn a_record_that_was_dealt_with_and_comes_again_holds_nothing_up() {
 }
 
 #[test]
+fn an_event_that_is_repeated_behind_a_record_leaves_the_time_at_which_that_is_tried_again() {
+    let mut lanes = Lanes::default();
+    let sick = record(1, 10, 0);
+    arrive(&mut lanes, &[sick.clone(), record(1, 10, 1)]);
+    fail(&mut lanes, &sick, false);
+    let due = Some(Timestamp(100));
+    let behind = parked(&mut lanes, &sick, Parked::Open { due, known: false });
+    assert_eq!(behind, ["park 1 behind"]);
+    parked(&mut lanes, &sick, Parked::Repeated);
+    assert_eq!(lanes.next_due(), due);
+    lanes.wake(Timestamp(100));
+    assert_eq!(steps(&mut lanes), ["run, single: true"]);
+}
+
+#[test]
+fn records_that_an_earlier_owner_has_parked_meanwhile_are_worked_off_with_their_head() {
+    let mut lanes = Lanes::default();
+    let sick = record(1, 10, 0);
+    arrive(&mut lanes, &[sick.clone(), record(1, 10, 1)]);
+    fail(&mut lanes, &sick, false);
+    let known = |due| Parked::Open { due, known: true };
+    assert_eq!(
+        parked(&mut lanes, &sick, known(Some(Timestamp(1)))),
+        ["park 1 behind"]
+    );
+    parked(&mut lanes, &sick, known(None));
+    lanes.wake(Timestamp(1));
+    assert_eq!(steps(&mut lanes), ["run, single: false"]);
+}
+
+#[test]
 fn while_the_service_ends_nothing_overtakes_a_record_that_could_not_be_parked() {
     let mut lanes = Lanes::default();
     let sick = record(1, 10, 0);
