@@ -3,11 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use customers::{
-    Customers,
-    actors::repository::{ChangeCreditLimit, CreateCustomer},
-    domain::{self as credit, Customer, NewCustomer},
-};
+use ::customers::Customers;
 use futures_util::future::join_all;
 use orders::{
     Orders,
@@ -28,15 +24,19 @@ use tokio::time::Instant;
 
 use crate::{
     chance::Chance,
-    faults::Fault,
+    faults::{Fault, Kind},
     instance::{Instance, World},
-    invariants::{Invariant, Violation, i12},
+    invariants::{Invariant, Violation, i12, i16_not_stored, i16_stored},
     seen::Asked,
     wire::pause,
 };
 
+mod customers;
+
 /// How long after the healing an instance may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+/// By then all instances of a calm seed are in their groups.
+const ALL_HAVE_JOINED: Duration = Duration::from_secs(5);
 /// How often a client repeats what got no answer.
 const TRIES: usize = 12;
 
@@ -51,6 +51,16 @@ pub struct Cluster {
     /// Orders as they were read last.
     read: RefCell<BTreeMap<OrderId, Order>>,
 }
+
+/// What an answer says about an order that somebody wanted to create.
+enum Answer {
+    Stored(Creation),
+    NothingStored,
+    InDoubt,
+}
+
+/// Codes of problems that say that nothing was stored.
+const NOTHING_STORED: &[&str] = &["overloaded", "database-unavailable", "too-many-open-orders"];
 
 /// One client.
 pub struct Client {
@@ -124,6 +134,10 @@ impl Client {
                 self.create_customer(customer).await;
             }
         }
+        if self.cluster.world.kind == Kind::Calm {
+            // Who joins takes partitions from others, and what was under way there is done again.
+            pause(ALL_HAVE_JOINED).await;
+        }
         let hurry = *self.chance.pick(&[20, 200, 1_500]);
         while self.cluster.world.wire.faults.is_active() {
             pause(self.chance.millis(0, hurry)).await;
@@ -183,6 +197,21 @@ impl Client {
             self.cancel(new.id).await;
         })
         .await;
+    }
+
+    /// Once nothing goes wrong any more: every customer gets an order, whatever is parked.
+    pub async fn order_for_all(self) {
+        for customer_id in self.customers.clone() {
+            let new = NewOrder {
+                customer_id,
+                ..self.new_order()
+            };
+            let sent = (new.customer_id, new.amount);
+            self.cluster.note(|asked| asked.orders.insert(new.id, sent));
+            let instance = self.chance.pick(&self.cluster.orders);
+            // One that is full, because a partition has no leader, may say no.
+            self.post_order(instance, new).await;
+        }
     }
 
     /// Once nothing goes wrong any more: every instance takes an order or a limit, and answers.
@@ -265,14 +294,48 @@ impl Client {
     }
 
     async fn post_order(&self, instance: &Instance<Orders>, new: NewOrder) -> Option<Creation> {
-        let context = self.context();
+        let (context, id) = (self.context(), new.id);
         let answer = instance.ask(move |api| {
             Box::pin(async move {
                 let command = CreateOrder { new, context };
                 api.admission.execute(&api.actors.create, command).await
             })
         });
-        answer.await?.ok()
+        let answer = answer.await.map(|answer| match answer {
+            Ok(creation) => Answer::Stored(creation),
+            Err(problem) if NOTHING_STORED.contains(&problem.code) => Answer::NothingStored,
+            Err(_) => Answer::InDoubt,
+        });
+        self.hold_to_it(id, answer.as_ref());
+        match answer? {
+            Answer::Stored(creation) => Some(creation),
+            Answer::NothingStored | Answer::InDoubt => None,
+        }
+    }
+
+    /// I16: an answer is true at the moment at which it is given.
+    fn hold_to_it(&self, id: OrderId, answer: Option<&Answer>) {
+        let judged = self.cluster.world.observer.with(|seen| match answer {
+            Some(Answer::Stored(Creation::Created(_) | Creation::Repeated(_))) => {
+                seen.asked.refused.remove(&id);
+                seen.asked.doubtful.insert(id);
+                i16_stored(seen, id)
+            }
+            Some(Answer::NothingStored) if !seen.asked.doubtful.contains(&id) => {
+                seen.asked.refused.insert(id);
+                i16_not_stored(seen, id)
+            }
+            // Another try may still be under way, or it was another order.
+            Some(Answer::Stored(Creation::Contradicts(_)) | Answer::NothingStored) => Ok(()),
+            Some(Answer::InDoubt) | None => {
+                seen.asked.refused.remove(&id);
+                seen.asked.doubtful.insert(id);
+                Ok(())
+            }
+        });
+        if let Err(violation) = judged {
+            self.cluster.world.observer.violated(violation);
+        }
     }
 
     async fn cancel_some(&self) {
@@ -327,7 +390,10 @@ impl Client {
                 api.admission.ask(&api.actors.find, question).await
             })
         });
-        if let Some(Ok(found)) = found.await {
+        // One that cannot be read now is no order that is gone.
+        if let Some(Ok(found)) = found.await
+            && found.unreadable.is_empty()
+        {
             self.cluster.learn(known, id, found.first());
         }
     }
@@ -342,82 +408,6 @@ impl Client {
         });
         if let Some(Some(order)) = told.await {
             self.cluster.learn(known, order_id, Some(&order));
-        }
-    }
-
-    /// The same whenever it is asked for.
-    fn new_customer(&self, id: CustomerId) -> NewCustomer {
-        let credit_limit = Money::units(50 + i64::from(id.0.as_bytes()[0]));
-        self.cluster.note(|asked| asked.customers.insert(id));
-        NewCustomer {
-            id,
-            name: format!("customer {id}"),
-            credit_limit,
-        }
-    }
-
-    async fn post_customer(
-        &self,
-        instance: &Instance<Customers>,
-        new: NewCustomer,
-    ) -> Option<credit::Creation> {
-        let context = self.context();
-        let answer = instance.ask(move |api| {
-            Box::pin(async move {
-                let command = CreateCustomer { new, context };
-                api.admission.execute(&api.actors.create, command).await
-            })
-        });
-        answer.await?.ok()
-    }
-
-    async fn create_customer(&self, id: CustomerId) {
-        let new = self.new_customer(id);
-        for answer in 0..TRIES {
-            let instance = self.chance.pick(&self.cluster.customers);
-            match self.post_customer(instance, new.clone()).await {
-                Some(credit::Creation::Created(..) | credit::Creation::Repeated(_)) => return,
-                Some(credit::Creation::Contradicts(other)) => {
-                    let expected = format!("{id} is answered as the first time");
-                    let found = format!("it contradicts {other:?}");
-                    return self.cluster.violated(Invariant::I4, expected, found);
-                }
-                None if self.gives_up() => return,
-                None => self.before_the_next_try(answer).await,
-            }
-        }
-    }
-
-    async fn change_limit(&self, customer_id: CustomerId) {
-        let credit_limit = Money::units(i64::try_from(self.chance.below(400)).unwrap_or(0));
-        for answer in 0..TRIES {
-            let context = self.context();
-            let instance = self.chance.pick(&self.cluster.customers);
-            let asked = instance.ask(move |api| {
-                Box::pin(async move {
-                    let command = ChangeCreditLimit {
-                        customer_id,
-                        credit_limit,
-                        context,
-                    };
-                    let changed = api.admission.execute(&api.actors.change_credit_limit, command);
-                    changed.await
-                })
-            });
-            let answered: Option<Option<Customer>> = asked.await.and_then(Result::ok);
-            match answered {
-                Some(Some(customer)) if customer.credit_limit != credit_limit => {
-                    let expected = format!("the limit of {customer_id} is answered as {credit_limit}");
-                    return self.cluster.violated(
-                        Invariant::I12,
-                        expected,
-                        customer.credit_limit.to_string(),
-                    );
-                }
-                Some(_) => return,
-                None if self.gives_up() => return,
-                None => self.before_the_next_try(answer).await,
-            }
         }
     }
 

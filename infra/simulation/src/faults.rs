@@ -1,9 +1,9 @@
 //! What can go wrong, how often in this seed, and how often it did.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -63,6 +63,44 @@ pub enum Fault {
     ClockJump,
     /// A client hangs up before it has its answer.
     ClientHangsUp,
+    /// The topic gets another partition: keys move.
+    PartitionAdded,
+    /// A partition has no leader for a while, perhaps until long after everything else is healed.
+    NoLeader,
+    /// The log refuses some records for a while.
+    RecordsRefused,
+    /// A partition loses records that it had confirmed; in seeds of [`Kind::LostTail`] only.
+    TailLost,
+    /// Somebody sets a field of a document to a value of another type, and mends it later.
+    DocumentSpoiled,
+    /// Somebody adds a field to a document.
+    FieldAdded,
+    /// Somebody saves a document with a tool that writes numbers in other types.
+    NumbersRewritten,
+    /// An operator asks for two things at once, by way of two instances.
+    OperatorsRace,
+}
+
+/// What sort of seed it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Everything may go wrong, but nothing that the log has confirmed is lost.
+    Usual,
+    /// Nothing goes wrong: two instances of each service see each other's fresh documents.
+    Calm,
+    /// As usual, and the log loses its tail.
+    LostTail,
+}
+
+impl Kind {
+    /// Of this seed: one in twenty each is calm and loses tails.
+    pub fn of(seed: u64) -> Kind {
+        match seed % 20 {
+            13 => Kind::Calm,
+            17 => Kind::LostTail,
+            _ => Kind::Usual,
+        }
+    }
 }
 
 /// Every kind with its usual rate: for each call, each answer, or each second for those that strike
@@ -93,7 +131,32 @@ const USUAL: &[(Fault, f64)] = &[
     (Fault::GracefulRestart, 0.03),
     (Fault::ClockJump, 0.05),
     (Fault::ClientHangsUp, 0.05),
+    (Fault::PartitionAdded, 0.02),
+    (Fault::NoLeader, 0.03),
+    (Fault::RecordsRefused, 0.04),
+    (Fault::TailLost, 0.15),
+    (Fault::DocumentSpoiled, 0.1),
+    (Fault::FieldAdded, 0.2),
+    (Fault::NumbersRewritten, 0.2),
+    (Fault::OperatorsRace, 0.2),
 ];
+
+static LEFT_OUT: OnceLock<BTreeSet<Fault>> = OnceLock::new();
+
+/// Leaves these out of all seeds of this process: so it is found out which faults a violation takes.
+/// The names that are none.
+pub fn leave_out(names: &[String]) -> Vec<String> {
+    let named = |name: &String| {
+        let mut faults = USUAL.iter().map(|(fault, _)| *fault);
+        faults
+            .find(|fault| format!("{fault:?}") == *name)
+            .ok_or(name.clone())
+    };
+    let (known, unknown): (Vec<_>, Vec<_>) = names.iter().map(named).partition(Result::is_ok);
+    // Once for a process: nothing is left out twice.
+    let _ = LEFT_OUT.set(known.into_iter().flatten().collect());
+    unknown.into_iter().filter_map(Result::err).collect()
+}
 
 /// The faults of one seed.
 #[derive(Debug)]
@@ -107,11 +170,17 @@ pub struct Faults {
 impl Faults {
     /// Each seed has some kinds of faults and lacks others: what always happens together hides what
     /// each does alone.
-    pub fn new(chance: Chance) -> Faults {
+    pub fn new(kind: Kind, chance: Chance) -> Faults {
         let mut rates = BTreeMap::new();
         for (fault, usual) in USUAL {
-            let factor = *chance.pick(&[0.0, 0.3, 1.0, 1.0, 3.0]);
-            rates.insert(*fault, (usual * factor).min(0.5));
+            let factor = match (kind, fault) {
+                (Kind::Calm, _) | (Kind::Usual, Fault::TailLost) => 0.0,
+                (Kind::LostTail, Fault::TailLost) => 1.0,
+                _ => *chance.pick(&[0.0, 0.3, 1.0, 1.0, 3.0]),
+            };
+            let left_out = LEFT_OUT.get().is_some_and(|left_out| left_out.contains(fault));
+            let rate = if left_out { 0.0 } else { (usual * factor).min(0.5) };
+            rates.insert(*fault, rate);
         }
         Faults {
             active: AtomicBool::new(true),

@@ -1,13 +1,16 @@
 //! What goes wrong by itself, while the services do nothing but run.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use shared::contracts::{CustomerCreated, Event, OrderCreated, OrderShipped, OrderValidated, TOPIC};
+use tokio::time::Instant;
 
 use crate::{
     faults::Fault,
     instance::{Victim, World},
-    log::SESSION,
+    log::{Refusal, SESSION, Unfit},
     process::Mode,
-    store::Database,
+    store::{Database, SPOILT_FOR, Spoilt},
     wire::pause,
 };
 
@@ -16,7 +19,9 @@ pub struct Havoc {
     /// What is shared.
     pub world: Rc<World>,
     /// The databases.
-    pub databases: Vec<std::sync::Arc<Database>>,
+    pub databases: Vec<Arc<Database>>,
+    /// Documents that nobody can read now.
+    pub spoilt: RefCell<Vec<(Arc<Database>, Spoilt)>>,
     /// The instances.
     pub victims: Vec<Rc<dyn Victim>>,
     /// The consumer groups.
@@ -44,8 +49,93 @@ impl Havoc {
                 let group: &&str = chance.pick(&self.groups);
                 self.world.broker.shuffle(group, chance);
             }
+            self.trouble_the_log();
+            self.edit_documents();
             let victim = chance.pick(&self.victims).clone();
             self.strike(&victim).await;
+        }
+    }
+
+    fn trouble_the_log(&self) {
+        let (faults, broker) = (&self.world.wire.faults, &self.world.broker);
+        let chance = faults.chance();
+        let places = broker.partitions(TOPIC);
+        if places.is_empty() {
+            return;
+        }
+        if places.len() < MOST_PARTITIONS && faults.strikes(Fault::PartitionAdded) {
+            let added = broker.add_partition(TOPIC, chance.millis(0, 3_000));
+            self.say(|| format!("the topic gets partition {added:?}"));
+            self.world.observer.with(|seen| seen.partitions_added = true);
+        }
+        if faults.strikes(Fault::NoLeader) {
+            let place = chance.pick(&places);
+            // Half of them for longer than everything else.
+            let duration = *chance.pick(&[chance.millis(500, 8_000), FOR_LONG]);
+            self.say(|| format!("partition {} has no leader for {duration:?}", place.1));
+            broker.depose(place, duration);
+        }
+        if faults.strikes(Fault::RecordsRefused) {
+            let names = [
+                OrderCreated::NAME,
+                OrderValidated::NAME,
+                OrderShipped::NAME,
+                CustomerCreated::NAME,
+            ];
+            let what = match chance.below(3) {
+                0 => Unfit::DeadLetters,
+                _ => Unfit::Named(*chance.pick::<&str>(&names)),
+            };
+            let duration = chance.millis(500, 8_000);
+            self.say(|| format!("the log refuses {what:?} for {duration:?}"));
+            broker.refuse(Refusal {
+                what,
+                until: Some(Instant::now() + duration),
+            });
+        }
+        if faults.strikes(Fault::TailLost) {
+            let place = chance.pick(&places);
+            if let Some(end) = broker.lose_tail(place, 1 + chance.below(8)) {
+                self.say(|| format!("partition {} loses its tail and ends at {end}", place.1));
+                self.world.observer.with(|seen| {
+                    let lost = seen.lost_from.entry(place.1).or_insert(end);
+                    *lost = end.min(*lost);
+                });
+            }
+            if chance.strikes(0.5) {
+                broker.wake(place);
+            }
+        }
+    }
+
+    fn edit_documents(self: &Rc<Self>) {
+        let faults = &self.world.wire.faults;
+        let chance = faults.chance();
+        let database = chance.pick(&self.databases);
+        if faults.strikes(Fault::FieldAdded)
+            && let Some(added) = database.add_field(chance)
+        {
+            self.say(|| format!("somebody adds {added}"));
+        }
+        if faults.strikes(Fault::NumbersRewritten)
+            && let Some(rewritten) = database.rewrite_numbers(chance)
+        {
+            self.say(|| format!("somebody saves {rewritten} with other numbers"));
+        }
+        if faults.strikes(Fault::DocumentSpoiled)
+            && let Some(spoilt) = database.spoil(chance)
+        {
+            let most = u64::try_from(SPOILT_FOR.as_millis()).unwrap_or(0);
+            let duration = chance.millis(500, most);
+            self.say(|| format!("somebody spoils {} for {duration:?}", spoilt.place()));
+            self.world.observer.with(|seen| seen.spoilt.insert(spoilt.id()));
+            self.spoilt.borrow_mut().push((database.clone(), spoilt.clone()));
+            let (database, havoc) = (database.clone(), self.clone());
+            actix::spawn(async move {
+                pause(duration).await;
+                havoc.say(|| format!("somebody mends {}", spoilt.place()));
+                database.mend(&spoilt);
+            });
         }
     }
 
@@ -88,12 +178,17 @@ impl Havoc {
         }
     }
 
-    /// Nothing goes wrong any more, and what went wrong is over.
+    /// Nothing goes wrong any more, and what went wrong is over; but a partition that has lost its
+    /// leader for long has none yet.
     pub fn heal(&self) {
         self.say(|| "everything heals".into());
         self.world.wire.faults.heal();
         self.world.broker.outage.end();
+        self.world.broker.accept();
         self.databases.iter().for_each(|database| database.outage.end());
+        for (database, spoilt) in self.spoilt.take() {
+            database.mend(&spoilt);
+        }
         for process in self.victims.iter().filter_map(|victim| victim.process()) {
             if process.mode() == Mode::Frozen {
                 process.thaw();
@@ -105,6 +200,11 @@ impl Havoc {
         self.world.wire.timeline.add("HAVOC", what);
     }
 }
+
+/// Partitions that a topic gets at most.
+const MOST_PARTITIONS: usize = 5;
+/// How long a partition has no leader that has none for long: until one is elected.
+const FOR_LONG: Duration = Duration::from_secs(3_600);
 
 /// How long things go wrong in a seed, at least and at most.
 pub const HAVOC_LASTS: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(20));

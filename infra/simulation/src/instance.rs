@@ -28,6 +28,7 @@ use tokio::{
 use crate::{
     chance::Chance,
     clock::Clock,
+    faults::Kind,
     invariants::{Invariant, Violation},
     log::{Broker, LogPort, Membership},
     process::Process,
@@ -47,6 +48,10 @@ pub struct World {
     pub broker: Arc<Broker>,
     /// What became durable.
     pub observer: Arc<Observer>,
+    /// What sort of seed it is.
+    pub kind: Kind,
+    /// Operators clear up from now on, until nothing parked is left.
+    pub clears_up: Cell<bool>,
     /// Chance of whoever has none of its own.
     pub chance: Chance,
     /// When the seed began.
@@ -153,9 +158,14 @@ impl<S: Service> Instance<S> {
             observer,
             chance,
             begin,
+            kind,
+            ..
         } = &*self.world;
         wire.timeline.add(process.name(), || "starts".into());
-        let wrong_by = i64::try_from(chance.below(4_000)).unwrap_or(0) - 2_000;
+        let wrong_by = match kind {
+            Kind::Calm => 0,
+            Kind::Usual | Kind::LostTail => i64::try_from(chance.below(4_000)).unwrap_or(0) - 2_000,
+        };
         let clock = Clock::new(*begin, wrong_by, chance.fork());
         let log = Arc::new(LogPort::new(broker.clone(), process.clone()));
         let ports = Ports {

@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use simulation::{
-    faults::Fault,
-    many,
+    faults::{Fault, leave_out},
+    many, mutants,
     run::{Outcome, run},
 };
 
@@ -24,7 +24,10 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Plays both services under faults, by seeds
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Seeds to play
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
@@ -40,6 +43,18 @@ struct Arguments {
     /// Threads to play on; all of the machine's by default
     #[arg(long)]
     threads: Option<usize>,
+    /// End, well, as soon as this invariant is broken, such as I15; not well if it never is
+    #[arg(long, value_name = "INVARIANT", conflicts_with = "seed")]
+    until: Option<String>,
+    /// Leave these faults out, such as NoLeader,Zombie: which ones does a violation take?
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
+    without: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build faults into copies of the sources, one at a time, and see whether they are found
+    Mutants(mutants::Mutants),
 }
 
 /// What all seeds came to.
@@ -106,6 +121,17 @@ fn tell(outcome: &Outcome) {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Mutants(mutants)) = arguments.command {
+        return mutants.run(say);
+    }
+    let unknown = leave_out(&arguments.without);
+    if !unknown.is_empty() {
+        say(&format!("no such faults: {}", unknown.join(", ")));
+        return ExitCode::FAILURE;
+    }
+    if let Some(invariant) = &arguments.until {
+        return play_until(invariant, &arguments);
+    }
     if let Some(seed) = arguments.seed {
         let outcome = run(seed, arguments.timeline);
         tell(&outcome);
@@ -141,6 +167,31 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Plays until this invariant is broken.
+fn play_until(invariant: &str, arguments: &Arguments) -> ExitCode {
+    let found = AtomicBool::new(false);
+    let seeds = arguments.from..arguments.from + arguments.seeds;
+    let threads = arguments.threads.unwrap_or_else(many::cores);
+    let mut others = BTreeMap::<String, u64>::new();
+    many::play(seeds, threads, &found, |outcome| {
+        for violation in &outcome.violations {
+            let broken = format!("{:?}", violation.invariant);
+            if broken == invariant && !found.swap(true, Ordering::Relaxed) {
+                say(&format!("seed {}: {violation}", outcome.seed));
+            }
+            others.entry(broken).or_insert(outcome.seed);
+        }
+    });
+    if found.into_inner() {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!(
+        "{invariant} holds in {} seeds; broken at seeds: {others:?}",
+        arguments.seeds
+    ));
+    ExitCode::FAILURE
 }
 
 /// Ctrl-C: what is under way is finished, and told.

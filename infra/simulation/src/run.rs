@@ -1,7 +1,7 @@
 //! One seed: services, clients and faults for a while; then peace until all is quiet; then judgement.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use customers::Customers;
+use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
-use orders::Orders;
+use orders::{Orders, domain::Order};
 use shared::{
-    contracts::{CustomerId, TOPIC},
+    contracts::{CustomerId, OrderId, OrderStatus, TOPIC, dead_letter_topic},
+    document_store::DocumentKey,
+    envelope::OutboxEvent,
+    event_log::{Offset, Record},
     logging::LogFormat,
     service::Service,
     settings::ServiceSettings,
@@ -23,14 +26,14 @@ use tokio::time::Instant;
 use crate::{
     chance::Chance,
     clients::{Client, Cluster},
-    faults::{Fault, Faults},
+    faults::{Fault, Faults, Kind},
     havoc::{HAVOC_LASTS, Havoc},
     instance::{Instance, Victim, World},
-    invariants::{AtRest, Invariant, Violation, judge},
-    log::Broker,
+    invariants::{AtRest, FINAL_WITHIN, Invariant, Violation, i15, judge},
+    log::{Broker, Refusal, Unfit},
     operator,
     process::Process,
-    seen::Observer,
+    seen::{Observer, Seen},
     store::Database,
     stranger,
     timeline::{Line, Timeline},
@@ -38,9 +41,11 @@ use crate::{
 };
 
 /// How long after the last fault everything may take to become quiet.
-const QUIET_WITHIN: Duration = Duration::from_secs(60);
+const QUIET_WITHIN: Duration = Duration::from_secs(90);
 /// Quiet for so long is quiet.
 const QUIET_FOR: Duration = Duration::from_secs(3);
+/// Partitions that the topic begins with.
+const PARTITIONS: usize = 3;
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -108,8 +113,9 @@ pub fn run(seed: u64, records: bool) -> Outcome {
 
 async fn play(seed: u64, records: bool) -> Outcome {
     let chance = Chance::new(seed);
+    let kind = Kind::of(seed);
     let timeline = Timeline::begin(records);
-    let faults = Arc::new(Faults::new(chance.fork()));
+    let faults = Arc::new(Faults::new(kind, chance.fork()));
     let wire = Arc::new(Wire {
         faults: faults.clone(),
         timeline: timeline.clone(),
@@ -119,26 +125,42 @@ async fn play(seed: u64, records: bool) -> Outcome {
         broker: Broker::new(observer.clone(), wire.clone()),
         wire,
         observer: observer.clone(),
+        kind,
+        clears_up: Cell::new(false),
         chance: chance.fork(),
         begin: Instant::now(),
     });
+    refuse_for_good(&world, &chance);
     let orders_database = Database::new(Orders::DEFAULTS.group, observer.clone());
     let customers_database = Database::new(Customers::DEFAULTS.group, observer.clone());
-    let orders = instances::<Orders>(&world, &orders_database, 1 + chance.below(3));
-    let customers = instances::<Customers>(&world, &customers_database, 1 + chance.below(3));
+    let count = || match kind {
+        Kind::Calm => 2,
+        Kind::Usual | Kind::LostTail => 1 + chance.below(3),
+    };
+    let stage = Stage {
+        orders: instances::<Orders>(&world, &orders_database, count()),
+        customers: instances::<Customers>(&world, &customers_database, count()),
+        databases: vec![orders_database, customers_database],
+        world: world.clone(),
+    };
+    let Stage {
+        orders, customers, ..
+    } = &stage;
     let cluster = Cluster::new(world.clone(), orders.clone(), customers.clone());
     let havoc = Rc::new(Havoc {
         world: world.clone(),
-        databases: vec![orders_database.clone(), customers_database.clone()],
-        victims: victims(&orders).chain(victims(&customers)).collect(),
-        groups: vec![Orders::DEFAULTS.group, Customers::DEFAULTS.group],
+        databases: stage.databases.clone(),
+        spoilt: RefCell::default(),
+        victims: victims(orders).chain(victims(customers)).collect(),
+        groups: GROUPS.to_vec(),
     });
 
     let ids: Vec<_> = (0..1 + chance.below(4))
         .map(|_| CustomerId(chance.uuid()))
         .collect();
-    let clients = (0..1 + chance.below(4)).map(|_| Client::new(cluster.clone(), chance.fork(), ids.clone()));
-    let clients = actix::spawn(join_all(clients.map(Client::run).collect::<Vec<_>>()));
+    let client = || Client::new(cluster.clone(), chance.fork(), ids.clone());
+    let clients: Vec<_> = (0..1 + chance.below(4)).map(|_| client()).collect();
+    let clients = actix::spawn(join_all(clients.into_iter().map(Client::run)));
     actix::spawn(stranger::run(world.clone(), chance.fork()));
     actix::spawn(operator::run(orders.clone(), world.clone(), chance.fork()));
     actix::spawn(operator::run(customers.clone(), world.clone(), chance.fork()));
@@ -148,41 +170,33 @@ async fn play(seed: u64, records: bool) -> Outcome {
     tokio::time::sleep(chance.millis(millis(least), millis(most))).await;
 
     havoc.heal();
+    // What is parked stays parked, and where there is no leader there still is none.
+    let deadline = Instant::now() + FINAL_WITHIN;
+    until(deadline, || clients.is_finished()).await;
+    client().order_for_all().await;
+    let deadline = Instant::now() + FINAL_WITHIN;
+    until(deadline, || stage.nobody_waits_for_others().is_ok()).await;
+    if let Err(violation) = stage.nobody_waits_for_others() {
+        observer.violated(violation);
+    }
+
+    timeline.add("HAVOC", || "leaders are elected, operators clear up".into());
+    world.broker.elect();
+    world.clears_up.set(true);
     let healed = timeline.now();
-    let at_rest = || {
-        let permits = orders.iter().map(|instance| instance.permits());
-        let permits = permits.chain(customers.iter().map(|instance| instance.permits()));
-        let groups = havoc.groups.iter();
-        AtRest {
-            seen: observer.with(|seen| seen.clone()),
-            healed,
-            parked: orders_database.parked() + customers_database.parked(),
-            outboxes: [orders_database.outboxes(), customers_database.outboxes()].concat(),
-            lag: groups
-                .map(|group| (*group, world.broker.lag(group, TOPIC)))
-                .collect(),
-            permits: permits.collect(),
-        }
-    };
-    let quiet = || {
-        clients.is_finished()
-            && observer.with(|seen| seen.orders.values().all(|order| order.status.is_final()))
-            && orders_database.parked() + customers_database.parked() == 0
-            && orders_database.outboxes().is_empty()
-            && customers_database.outboxes().is_empty()
-            && havoc
-                .groups
-                .iter()
-                .all(|group| world.broker.lag(group, TOPIC) == 0)
-    };
+    let quiet = || clients.is_finished() && stage.is_quiet();
     until_quiet(&quiet).await;
-    let recovered = observer.with(|seen| seen.last_final);
-    Client::new(cluster.clone(), chance.fork(), ids.clone())
-        .find_all_well()
-        .await;
+    let recovered = observer.with(|seen| (seen.last_final, seen.last_final_of_failed));
+    client().find_all_well().await;
     until_quiet(&quiet).await;
-    let mut rest = at_rest();
-    rest.seen.last_final = recovered;
+    if kind == Kind::LostTail {
+        // The last word about an order may be lost for good: it is said again when anything is heard of
+        // the order.
+        stranger::mention(&world, &observer.with(held_for_nobody));
+        until_quiet(&quiet).await;
+    }
+    let mut rest = stage.at_rest(healed);
+    (rest.seen.last_final, rest.seen.last_final_of_failed) = recovered;
     timeline.add("THE END", || "judged".into());
     let violations = judge(&rest);
     let outcome = Outcome {
@@ -190,13 +204,136 @@ async fn play(seed: u64, records: bool) -> Outcome {
         violations,
         faults: faults.counts(),
         orders: rest.seen.orders.len(),
-        recovery: rest.seen.last_final.saturating_sub(healed),
+        recovery: recovered.0.max(recovered.1).saturating_sub(healed),
         duplicates: rest.seen.duplicates,
         lines: timeline.take(),
     };
     let all = havoc.victims.iter().filter_map(|victim| victim.process());
     all.for_each(|process: Arc<Process>| process.kill());
     outcome
+}
+
+/// The consumer groups.
+const GROUPS: [&str; 2] = [Orders::DEFAULTS.group, Customers::DEFAULTS.group];
+
+/// In some seeds the log never takes dead letters, or the `CustomerCreated` of long names.
+fn refuse_for_good(world: &World, chance: &Chance) {
+    let what = match chance.below(20) {
+        0 => Unfit::DeadLetters,
+        1 | 2 => Unfit::LargerThan(600),
+        _ => return,
+    };
+    if world.kind == Kind::Usual {
+        world.broker.refuse(Refusal { what, until: None });
+    }
+}
+
+/// Held reservations of orders that are cancelled.
+fn held_for_nobody(seen: &mut Seen) -> Vec<OrderId> {
+    let held = seen.reservations.values();
+    let held = held.filter(|reservation| reservation.state == ReservationState::Held);
+    held.map(|reservation| reservation.id)
+        .filter(|id| {
+            let order = seen.orders.get(id);
+            order.is_some_and(|order| order.status == OrderStatus::Cancelled)
+        })
+        .collect()
+}
+
+/// Everything whose state is looked at.
+struct Stage {
+    world: Rc<World>,
+    orders: Vec<Rc<Instance<Orders>>>,
+    customers: Vec<Rc<Instance<Customers>>>,
+    databases: Vec<Arc<Database>>,
+}
+
+impl Stage {
+    /// Documents with events that are not marked as published; without those whose events the log
+    /// never takes.
+    fn outboxes(&self) -> Vec<DocumentKey> {
+        let outboxes = self.databases.iter().flat_map(|database| database.outboxes());
+        let takes = |event: &OutboxEvent| !self.world.broker.refuses_for_good(&event.record(TOPIC));
+        outboxes
+            .filter(|(_, events)| events.is_empty() || events.iter().any(takes))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn parked(&self) -> usize {
+        self.databases.iter().map(|database| database.parked()).sum()
+    }
+
+    fn lag(&self) -> Vec<(&'static str, Offset)> {
+        let lag = |group: &'static str| (group, self.world.broker.lag(group, TOPIC));
+        GROUPS.into_iter().map(lag).collect()
+    }
+
+    fn is_quiet(&self) -> bool {
+        let is_final = |seen: &mut Seen| seen.orders.values().all(|order| order.status.is_final());
+        self.world.observer.with(is_final)
+            && self.parked() == 0
+            && self.outboxes().is_empty()
+            && self.lag().iter().all(|(_, lag)| *lag == 0)
+    }
+
+    /// Excused is an order whose records stand where there is no leader.
+    fn nobody_waits_for_others(&self) -> Result<(), Violation> {
+        let broker = &self.world.broker;
+        let leaderless = |order: &Order| {
+            let key = order.customer_id.to_string().into_bytes();
+            let places = broker.places_of(TOPIC, &key, PARTITIONS);
+            places.iter().any(|place| !broker.has_leader(place))
+        };
+        self.world.observer.with(|seen| i15(seen, leaderless))
+    }
+
+    fn at_rest(&self, healed: Duration) -> AtRest {
+        let Stage {
+            world,
+            orders,
+            customers,
+            databases,
+        } = self;
+        let seen = world.observer.with(|seen| seen.clone());
+        let refused = |record: &&Record| world.broker.refuses_for_good(record);
+        let permits = orders.iter().map(|instance| instance.permits());
+        let permits = permits.chain(customers.iter().map(|instance| instance.permits()));
+        let waiting = databases.iter().flat_map(|database| database.outboxes());
+        AtRest {
+            healed,
+            parked: self.parked(),
+            outboxes: self.outboxes(),
+            lag: self.lag(),
+            permits: permits.collect(),
+            refused: seen
+                .announced
+                .iter()
+                .filter(|(_, record)| refused(record))
+                .map(|(id, _)| id.clone())
+                .collect(),
+            waiting: waiting
+                .flat_map(|(_, events)| events)
+                .map(|event| event.id.to_string())
+                .collect(),
+            no_letters: world.broker.refuses_for_good(&Record {
+                topic: dead_letter_topic(TOPIC),
+                ..Record::default()
+            }),
+            calm: world.kind == Kind::Calm,
+            missing_fields: databases
+                .iter()
+                .flat_map(|database| database.missing_fields())
+                .collect(),
+            seen,
+        }
+    }
+}
+
+async fn until(deadline: Instant, settled: impl Fn() -> bool) {
+    while !settled() && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn until_quiet(quiet: impl Fn() -> bool) {
@@ -237,7 +374,7 @@ fn settings<S: Service>() -> ServiceSettings {
         http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http_workers: 1,
         topic: TOPIC.to_owned(),
-        partitions: 3,
+        partitions: i32::try_from(PARTITIONS).unwrap_or(3),
         replication: 1,
         group: S::DEFAULTS.group.to_owned(),
         database: S::DEFAULTS.database.to_owned(),

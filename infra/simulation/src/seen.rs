@@ -11,22 +11,24 @@ use customers::domain::{Customer, Reservation};
 use mongodb::bson::RawDocumentBuf;
 use orders::domain::Order;
 use shared::{
-    contracts::{
-        self, CustomerId, Event, OrderCancelled, OrderCreated, OrderId, OrderValidated, TOPIC,
-        dead_letter_topic,
-    },
+    contracts::{self, CustomerId, OrderCreated, OrderId, OrderValidated, TOPIC, dead_letter_topic},
     document_store::{Document, decode, outbox},
-    envelope::Received,
-    event_log::{ConsumedRecord, Offset, Partition, Position, Record},
+    event_log::{Offset, Partition, Position, Record},
     money::Money,
-    parking::{LaneId, ParkedRecord, ParkedState},
+    parking::{ParkedRecord, ParkedState, Verb},
 };
+use uuid::Uuid;
 
 use crate::{
     invariants::{Violation, always},
     lock, log, store,
     timeline::Timeline,
 };
+
+mod reading;
+
+use reading::{asked, given_up, note, subject};
+pub use reading::{event_id, header};
 
 /// What clients have sent and learned.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +43,10 @@ pub struct Asked {
     pub cancelled: BTreeSet<OrderId>,
     /// Customers.
     pub customers: BTreeSet<CustomerId>,
+    /// Orders of which every answer so far said that nothing was stored.
+    pub refused: BTreeSet<OrderId>,
+    /// Orders of which some answer said otherwise, or did not come.
+    pub doubtful: BTreeSet<OrderId>,
 }
 
 /// A commit of Customers about one customer.
@@ -60,11 +66,27 @@ pub struct Decided {
     pub at: Duration,
 }
 
-/// Where a record stands, and in which lane of its partition.
-pub type Place = (Position, LaneId);
+/// Where a record stands, and under which key.
+pub type Place = (Position, Option<Vec<u8>>);
 
 /// Who had to give a record up, and where that stood.
 pub type Given = (String, Partition, Offset);
+
+/// A record that failed and is not dealt with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The order whose state it moves, where that can be read.
+    pub subject: Option<OrderId>,
+}
+
+/// How a parked record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// Its state.
+    pub state: ParkedState,
+    /// What an operator asked for last.
+    pub asked: Option<Verb>,
+}
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
@@ -102,16 +124,38 @@ pub struct Seen {
     /// Dead letters that were put in as poison.
     pub poison: BTreeMap<Given, String>,
     /// How each parked record stands.
-    pub parked: BTreeMap<Given, ParkedState>,
-    /// The lanes of records that have failed and are not dealt with. One that only waits may have been
-    /// handled before it was delivered again.
-    pub failed: BTreeMap<Given, LaneId>,
+    pub parked: BTreeMap<Given, Parked>,
+    /// Records that have failed and are not dealt with. One that only waits may have been handled
+    /// before it was delivered again.
+    pub failed: BTreeMap<Given, Failed>,
+    /// Records that have failed for good at some time.
+    pub failed_for_good: BTreeSet<Given>,
+    /// Records that were given up by an operator before they had failed for good.
+    pub given_up_early: BTreeSet<Given>,
+    /// Orders of which an event has failed, in whichever service.
+    pub own_failures: BTreeSet<OrderId>,
+    /// Second copies of events that were written by somebody else: nobody misses them.
+    pub copies: BTreeSet<(Partition, Offset)>,
+    /// Poison that an operator may have put something better in place of.
+    pub mended: BTreeSet<Given>,
+    /// Documents that nobody could read for a while.
+    pub spoilt: BTreeSet<Uuid>,
+    /// Partitions were added: keys have moved.
+    pub partitions_added: bool,
+    /// From where on partitions have lost records that they had confirmed.
+    pub lost_from: BTreeMap<Partition, Offset>,
+    /// Events that the log has refused, perhaps for a while: later ones may stand before them.
+    pub refused: BTreeSet<String>,
+    /// How often each event stands in the log, where it is more than once.
+    pub repeated: BTreeMap<String, u32>,
     /// Where each event stands, by its id.
     pub places: BTreeMap<String, Vec<Place>>,
     /// What broke at once.
     pub violations: Vec<Violation>,
-    /// When an order became final last.
+    /// When an order became final last of which no event had failed.
     pub last_final: Duration,
+    /// When one did of which an event had failed.
+    pub last_final_of_failed: Duration,
     /// Records with an event that stood in the log before.
     pub duplicates: u64,
 }
@@ -163,7 +207,8 @@ impl store::Observer for Observer {
         let mut decided = BTreeMap::<CustomerId, Decided>::new();
         for change in changed {
             let (_, events) = outbox(&change.after).expect("a service writes what it can read");
-            for event in &events {
+            // A dead letter is judged as what it is, and where it stands.
+            for event in events.iter().filter(|event| event.letter.is_none()) {
                 let record = event.record(TOPIC);
                 seen.announced.entry(event.id.to_string()).or_insert(record);
             }
@@ -174,7 +219,10 @@ impl store::Observer for Observer {
                     if order.status.is_final()
                         && before.as_ref().is_none_or(|before| !before.status.is_final())
                     {
-                        seen.last_final = now;
+                        match seen.own_failures.contains(&order.id) {
+                            true => seen.last_final_of_failed = now,
+                            false => seen.last_final = now,
+                        }
                     }
                     self.timeline.add("orders db", || {
                         format!(
@@ -210,18 +258,35 @@ impl store::Observer for Observer {
                         )
                     });
                     let given = (group.to_owned(), parked.partition, parked.offset);
+                    let subject = subject(&parked.as_it_came());
                     if parked.state.is_open() && parked.state != ParkedState::Waiting {
-                        seen.failed.insert(given.clone(), parked.lane);
+                        seen.failed.insert(given.clone(), Failed { subject });
                     } else {
                         seen.failed.remove(&given);
                     }
-                    seen.parked.insert(given, parked.state);
+                    if parked.attempts > 0 {
+                        seen.own_failures.extend(subject);
+                    }
+                    let now = Parked {
+                        state: parked.state,
+                        asked: asked(&parked),
+                    };
+                    if now.state == ParkedState::Discarded && !seen.failed_for_good.contains(&given) {
+                        seen.given_up_early.insert(given.clone());
+                    }
+                    if now.state == ParkedState::Parked {
+                        seen.failed_for_good.insert(given.clone());
+                    }
+                    let judged = always::parked(&given, now);
+                    self.judge(&mut seen, judged);
+                    seen.parked.insert(given, now);
                 }
                 _ => {
                     let reservation: Reservation = read(&change.after);
                     let before = seen.reservations.insert(reservation.id, reservation.clone());
                     if before.is_none() {
-                        let judged = always::in_turn(&seen, &reservation, group);
+                        let judged = always::in_turn(&seen, &reservation, group)
+                            .and_then(|()| always::not_discarded(&seen, &reservation, group));
                         self.judge(&mut seen, judged);
                     }
                     self.timeline.add("customers db", || {
@@ -276,6 +341,12 @@ fn limits(events: &[shared::envelope::OutboxEvent], already: i64, customer: &Cus
 }
 
 impl log::Observer for Observer {
+    fn refused(&self, record: &Record) {
+        let id = event_id(record);
+        self.timeline.add("log", || format!("refuses {id:?}"));
+        lock(&self.seen).refused.extend(id);
+    }
+
     fn appended(&self, position: &Position, record: &Record) {
         let mut seen = lock(&self.seen);
         if *position.topic == *dead_letter_topic(TOPIC) {
@@ -291,89 +362,18 @@ impl log::Observer for Observer {
         });
         seen.log.push((position.clone(), record.clone()));
         let id = event_id(record).unwrap_or_else(|| position.to_string());
-        let place = (position.clone(), lane(position, record));
+        let place = (position.clone(), record.key.clone());
         seen.places.entry(id).or_default().push(place);
         if let Some(id) = event_id(record) {
             if !seen.announced.contains_key(&id) {
                 let judged = Err(always::published(&id, position));
                 self.judge(&mut seen, judged);
             }
-            seen.duplicates += u64::from(!seen.published.insert(id));
+            if !seen.published.insert(id.clone()) {
+                seen.duplicates += 1;
+                *seen.repeated.entry(id).or_insert(1) += 1;
+            }
         }
         note(&mut seen, position, record, self.timeline.now());
     }
-}
-
-fn received(position: &Position, record: &Record) -> Option<Received> {
-    let consumed = ConsumedRecord {
-        position: position.clone(),
-        generation: 0,
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers: Vec::new(),
-    };
-    Received::read(&consumed).ok()
-}
-
-/// The lane of a record about an order; any other is alone.
-fn lane(position: &Position, record: &Record) -> LaneId {
-    let subject = received(position, record).and_then(|received| match received.name.as_str() {
-        OrderCreated::NAME => contracts::read::<OrderCreated>(&received.data).ok()?.subject(),
-        OrderValidated::NAME => contracts::read::<OrderValidated>(&received.data).ok()?.subject(),
-        OrderCancelled::NAME => contracts::read::<OrderCancelled>(&received.data).ok()?.subject(),
-        _ => None,
-    });
-    match subject {
-        Some(subject) => LaneId::of(&position.topic, position.partition, subject),
-        None => LaneId::alone(position),
-    }
-}
-
-/// What a record says first of an order.
-fn note(seen: &mut Seen, position: &Position, record: &Record, now: Duration) {
-    let Some(received) = received(position, record) else {
-        return;
-    };
-    match received.name.as_str() {
-        OrderCreated::NAME => {
-            if let Ok(event) = contracts::read::<OrderCreated>(&received.data) {
-                seen.created_at.entry(event.id).or_insert(now);
-                seen.created.entry(event.id).or_insert((position.clone(), event));
-            }
-        }
-        OrderCancelled::NAME => {
-            if let Ok(event) = contracts::read::<OrderCancelled>(&received.data)
-                && event.customer_id.is_some()
-            {
-                seen.cancelled.entry(event.id).or_insert(position.clone());
-            }
-        }
-        OrderValidated::NAME => {
-            if let Ok(event) = contracts::read::<OrderValidated>(&received.data) {
-                seen.validated.entry(event.order_id).or_insert(event);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// The id of an event that a service has written.
-pub fn event_id(record: &Record) -> Option<String> {
-    header(record, "ce_id")
-}
-
-/// A header as text.
-pub fn header(record: &Record, name: &str) -> Option<String> {
-    let header = record.headers.iter().find(|header| header.name == name)?;
-    String::from_utf8(header.value.clone()?).ok()
-}
-
-fn given_up(record: &Record) -> (Given, String) {
-    let text = |name| header(record, name).unwrap_or_default();
-    let given = (
-        text("dl-group"),
-        text("dl-partition").parse().unwrap_or(-1),
-        text("dl-offset").parse().unwrap_or(-1),
-    );
-    (given, text("dl-reason"))
 }

@@ -16,15 +16,16 @@ use shared::{
     environment::Timestamp,
     event_log::Position,
     money::Money,
-    parking::ParkedState,
+    parking::{ParkedState, Verb},
 };
 use simulation::{
     invariants::{
         AtRest,
         Invariant::{self, *},
-        Violation, always, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13,
+        Violation, always, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13, i15, i16, i16_not_stored,
+        i16_stored, i17, i19,
     },
-    seen::{Decided, Seen},
+    seen::{Decided, Failed, Parked, Seen},
 };
 use uuid::Uuid;
 
@@ -191,6 +192,9 @@ fn i5_sees_an_order_that_is_open_or_was_for_too_long() {
         rest.seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Created
     });
     says_no(I5, i5, |rest| rest.seen.last_final = Duration::from_secs(31));
+    says_no(I5, i5, |rest| {
+        rest.seen.last_final_of_failed = Duration::from_secs(91)
+    });
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn i7_sees_an_event_that_is_missing_or_differs_by_a_byte() {
 
 #[test]
 fn i8_sees_an_effect_before_its_cause_or_elsewhere() {
-    says_no(I8, i8, |rest| rest.seen.log[0].0.offset = 9);
+    says_no(I8, i8, |rest| rest.seen.log.swap(0, 1));
     says_no(I8, i8, |rest| rest.seen.log[1].0.partition = 2);
     says_no(I8, i8, |rest| drop(rest.seen.log.remove(1)));
 }
@@ -255,10 +259,123 @@ fn i9_sees_outboxes_lag_and_dead_letters() {
     says_no(I9, i9, |rest| {
         rest.seen.poison.insert(given(), "unknown-order".into());
         rest.seen.dead_letters.insert(given(), "unknown-order".into());
-        rest.seen.parked.insert(given(), ParkedState::Done);
+        rest.seen.parked.insert(given(), parked(ParkedState::Done, None));
     });
     says_no(I9, i9, |rest| {
-        rest.seen.parked.insert(given(), ParkedState::Discarded);
+        rest.seen
+            .parked
+            .insert(given(), parked(ParkedState::Discarded, None));
+    });
+    let discard = Some(Verb::DiscardRequested);
+    says_no(I9, i9, |rest| {
+        rest.seen
+            .parked
+            .insert(given(), parked(ParkedState::Done, discard));
+    });
+    let discarded = parked(ParkedState::Discarded, discard);
+    assert_eq!(always::parked(&given(), discarded), Ok(()));
+    let handled = always::parked(&given(), parked(ParkedState::Done, discard));
+    assert_eq!(handled.unwrap_err().invariant, I9);
+}
+
+fn parked(state: ParkedState, asked: Option<Verb>) -> Parked {
+    Parked { state, asked }
+}
+
+/// A reservation made by the record at 5 of partition 0.
+fn caused(seen: &mut Seen) -> Reservation {
+    seen.places.insert("an id".into(), vec![(position(5), None)]);
+    let causation_id = Some("an id".into());
+    let context = Context {
+        causation_id,
+        ..Context::default()
+    };
+    Reservation {
+        context,
+        ..reservation()
+    }
+}
+
+#[test]
+fn i8_sees_a_record_that_overtakes_a_failed_one_of_its_order_and_lets_others_pass() {
+    let mut seen = rest().seen;
+    let now = caused(&mut seen);
+    let given = ("customer-service".to_owned(), 0, 4);
+    let failed = |order| Failed { subject: Some(order) };
+    seen.failed
+        .insert(given.clone(), failed(OrderId(Uuid::from_u128(8))));
+    assert_eq!(always::in_turn(&seen, &now, "customer-service"), Ok(()));
+    seen.failed.insert(given, failed(ORDER));
+    let overtaken = always::in_turn(&seen, &now, "customer-service");
+    assert_eq!(overtaken.unwrap_err().invariant, I8);
+    assert_eq!(always::in_turn(&seen, &now, "order-service"), Ok(()));
+}
+
+#[test]
+fn i9_sees_a_discarded_record_have_its_effect() {
+    let mut seen = rest().seen;
+    let now = caused(&mut seen);
+    let given = ("customer-service".to_owned(), 0, 5);
+    seen.parked.insert(
+        given.clone(),
+        parked(ParkedState::Requested, Some(Verb::ReplayRequested)),
+    );
+    assert_eq!(always::not_discarded(&seen, &now, "customer-service"), Ok(()));
+    seen.parked.insert(
+        given,
+        parked(ParkedState::Requested, Some(Verb::DiscardRequested)),
+    );
+    let handled = always::not_discarded(&seen, &now, "customer-service");
+    assert_eq!(handled.unwrap_err().invariant, I9);
+}
+
+#[test]
+fn i7_sees_a_refused_event_that_is_erased_from_its_outbox() {
+    let mut rest = rest();
+    let id = rest.seen.published.pop_first().unwrap();
+    rest.refused.insert(id.clone());
+    assert_eq!(i7(&rest).unwrap_err().invariant, I7);
+    rest.waiting.insert(id);
+    assert_eq!(i7(&rest), Ok(()));
+}
+
+#[test]
+fn i15_sees_an_order_that_waits_though_nothing_of_its_own_has_failed() {
+    let mut seen = rest().seen;
+    assert_eq!(i15(&seen, |_| false), Ok(()));
+    seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Created;
+    assert_eq!(i15(&seen, |_| false).unwrap_err().invariant, I15);
+    assert_eq!(i15(&seen, |_| true), Ok(()), "nobody can reach it");
+    seen.own_failures.insert(ORDER);
+    assert_eq!(i15(&seen, |_| false), Ok(()), "its own event has failed");
+}
+
+#[test]
+fn i16_sees_answers_that_are_not_true() {
+    says_no(I16, i16, |rest| rest.seen.asked.refused.extend([ORDER]));
+    let mut seen = rest().seen;
+    assert_eq!(i16_stored(&seen, ORDER), Ok(()));
+    assert_eq!(i16_not_stored(&seen, ORDER).unwrap_err().invariant, I16);
+    seen.orders.clear();
+    assert_eq!(i16_stored(&seen, ORDER).unwrap_err().invariant, I16);
+    assert_eq!(i16_not_stored(&seen, ORDER), Ok(()));
+}
+
+#[test]
+fn i17_sees_an_event_twice_where_nothing_went_wrong() {
+    says_no(I17, i17, |rest| {
+        rest.calm = true;
+        rest.seen.repeated.insert("an id".into(), 2);
+    });
+    let mut rest = rest();
+    rest.seen.repeated.insert("an id".into(), 2);
+    assert_eq!(i17(&rest), Ok(()), "where things go wrong it may be");
+}
+
+#[test]
+fn i19_sees_a_field_that_is_gone() {
+    says_no(I19, i19, |rest| {
+        rest.missing_fields.push("note7 of orders".into())
     });
 }
 

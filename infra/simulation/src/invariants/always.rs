@@ -3,41 +3,76 @@
 use customers::domain::{Reservation, ReservationState};
 use orders::domain::Order;
 use shared::{
-    contracts::{CancelReason, OrderStatus},
+    contracts::{CancelReason, OrderStatus, TOPIC},
     event_log::Position,
     money::Money,
-    parking::LaneId,
+    parking::{ParkedId, ParkedState, Verb},
 };
 
 use super::{Invariant, Violation};
-use crate::seen::{Decided, Given, Place, Seen};
+use crate::seen::{Decided, Failed, Given, Parked, Place, Seen};
+
+/// Where the event stands that this reservation was made by, and under which key.
+fn cause_of<'a>(seen: &'a Seen, now: &Reservation) -> &'a [Place] {
+    let id = now.context.causation_id.as_ref();
+    id.and_then(|id| seen.places.get(id)).map_or(&[], Vec::as_slice)
+}
 
 /// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of the
-/// same order that has failed.
+/// same order that has failed. Where the log has lost records, offsets say nothing about earlier; and
+/// nothing waits behind a parked record that nobody can read.
 pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
-    let places = now
-        .context
-        .causation_id
-        .as_ref()
-        .and_then(|id| seen.places.get(id));
-    let overtaken = |(at, lane): &Place| {
-        let earlier = |((of, partition, offset), parked): (&Given, &LaneId)| {
-            of == group && *partition == at.partition && *offset < at.offset && parked == lane
-        };
+    let places = cause_of(seen, now);
+    let overtaken = |(at, _): &Place| {
         let mut failed = seen.failed.iter();
-        failed
-            .find(|failed| earlier(*failed))
-            .map(|(given, _)| given.clone())
+        let earlier = |((of, partition, offset), failed): &(&Given, &Failed)| {
+            let id = ParkedId::of(TOPIC, *partition, *offset);
+            let readable = !seen.spoilt.contains(&id.0);
+            readable
+                && of == group
+                && *partition == at.partition
+                && *offset < at.offset
+                && failed.subject == Some(now.id)
+        };
+        failed.find(earlier).map(|(given, _)| given.clone())
     };
-    let Some(places) = places else { return Ok(()) };
     // An event that was announced again stands in several places; any of them may have been it.
     let overtaken: Vec<_> = places.iter().filter_map(overtaken).collect();
-    if overtaken.len() < places.len() {
+    if overtaken.is_empty() || overtaken.len() < places.len() || !seen.lost_from.is_empty() {
         return Ok(());
     }
-    let expected = format!("the order {} waits behind a failed record about it", now.id);
+    let expected = format!("the order {} waits behind a failed record of its own", now.id);
     let found = format!("{overtaken:?} have failed");
     Err(Violation::new(Invariant::I8, expected, found))
+}
+
+/// I9 of a parked record: an operator who was told that it will be given up was told the truth.
+pub fn parked(given: &Given, now: Parked) -> Result<(), Violation> {
+    if (now.state, now.asked) != (ParkedState::Done, Some(Verb::DiscardRequested)) {
+        return Ok(());
+    }
+    let expected = format!("{given:?} is given up, as an operator asked last");
+    Err(Violation::new(Invariant::I9, expected, now.state.as_str()))
+}
+
+/// I9 of a reservation that was just made: not by a record that is given up, or will be.
+pub fn not_discarded(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
+    let places = cause_of(seen, now);
+    let discarded = |(at, _): &&Place| {
+        let given = (group.to_owned(), at.partition, at.offset);
+        let parked = seen.parked.get(&given);
+        parked.is_some_and(|parked| parked.asked == Some(Verb::DiscardRequested))
+    };
+    let count = places.iter().filter(discarded).count();
+    if count == 0 || count < places.len() || !seen.lost_from.is_empty() {
+        return Ok(());
+    }
+    let expected = format!("the order {} is not decided by a record that is given up", now.id);
+    Err(Violation::new(
+        Invariant::I9,
+        expected,
+        format!("it was, by {places:?}"),
+    ))
 }
 
 /// I4, I6, I10 of an order that was just written.

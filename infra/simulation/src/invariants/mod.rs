@@ -7,17 +7,24 @@
 //! | I2 | what a customer has reserved is the sum of its held reservations |
 //! | I3 | held reservations and shipped orders, one to one, of equal amounts |
 //! | I4 | every order answered 2xx exists; every stored order was sent; none twice |
-//! | I5 | every order is final within 30 s after the last fault |
+//! | I5 | every order is final within 30 s after the last fault, and after operators begin to clear up where its own events were parked |
 //! | I6 | shipped only with a held reservation, cancelled only with a reason; final never changes |
 //! | I7 | every announced event is in the log; duplicates are the same to the byte |
-//! | I8 | first occurrences of an order's events stand in causal order; nothing overtakes a parked record of its key |
-//! | I9 | no outbox left, no lag, dead letters are exactly the poison |
+//! | I8 | first occurrences of an order's events stand in causal order; nothing overtakes a failed record of the same order |
+//! | I9 | no outbox left, no lag, dead letters are exactly the poison; what was given up is not handled |
 //! | I10 | no effect without its cause in the log |
 //! | I11 | the log, replayed through the pure rules, gives the same decisions |
 //! | I12 | what was read after a 2xx never goes backwards |
 //! | I13 | every permit is given back; no actor has died |
+//! | I15 | an order is final within I5's bound unless its own events have failed: none waits for another's failure |
+//! | I16 | every answer is true: 2xx is stored, "nothing was stored" is not |
+//! | I17 | with several instances and no fault, no event is published twice |
+//! | I19 | a field that somebody adds to a document stays there |
+//!
+//! I14 (log lines) and I18 (an instance that makes no progress is not ready) are left to the tests of
+//! the logging and of the adapters: the simulation's port to the log has no reader that could die.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use shared::{document_store::DocumentKey, event_log::Offset};
 
@@ -31,8 +38,8 @@ mod reads;
 mod replay;
 
 pub use credit::{i2, i3};
-pub use events::{i7, i8, i9, i10};
-pub use orders::{i4, i5, i6};
+pub use events::{i7, i8, i9, i10, i17};
+pub use orders::{FINAL_WITHIN, i4, i5, i6, i15, i16, i16_not_stored, i16_stored};
 pub use reads::i12;
 pub use replay::i11;
 
@@ -65,6 +72,14 @@ pub enum Invariant {
     I12,
     /// What was taken is given back.
     I13,
+    /// No order waits for another's failure.
+    I15,
+    /// Answers are true.
+    I16,
+    /// Nothing is published twice without need.
+    I17,
+    /// Fields that a service does not know stay.
+    I19,
 }
 
 /// An invariant that does not hold.
@@ -115,6 +130,28 @@ pub struct AtRest {
     pub lag: Vec<(&'static str, Offset)>,
     /// By process, commands whose permit is not given back.
     pub permits: Vec<(String, usize)>,
+    /// Events that the log refuses for good.
+    pub refused: BTreeSet<String>,
+    /// Events that stand in outboxes.
+    pub waiting: BTreeSet<String>,
+    /// The log takes no dead letters.
+    pub no_letters: bool,
+    /// Nothing went wrong.
+    pub calm: bool,
+    /// Fields that somebody had added to documents and that are gone.
+    pub missing_fields: Vec<String>,
+}
+
+/// A field that somebody has added to a document is still there.
+pub fn i19(rest: &AtRest) -> Result<(), Violation> {
+    match rest.missing_fields.first() {
+        None => Ok(()),
+        Some(missing) => Err(Violation::new(
+            Invariant::I19,
+            "every field that was added by hand is still there",
+            format!("{missing} is gone"),
+        )),
+    }
 }
 
 /// Every permit is given back.
@@ -131,7 +168,7 @@ pub fn i13(rest: &AtRest) -> Result<(), Violation> {
 
 /// Judges everything at rest; what was judged at once is part of what was seen.
 pub fn judge(rest: &AtRest) -> Vec<Violation> {
-    let judges = [i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i13];
+    let judges = [i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i13, i16, i17, i19];
     let at_rest = judges.iter().filter_map(|judge| judge(rest).err());
     rest.seen.violations.iter().cloned().chain(at_rest).collect()
 }

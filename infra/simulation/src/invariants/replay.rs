@@ -150,8 +150,11 @@ fn merged(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
 fn tracks(seen: &Seen, decided: &Decided) -> Vec<Vec<Step>> {
     let mut by_partition = BTreeMap::<(i32, Option<OrderId>), Vec<(Position, Step)>>::new();
     let mut note = |id: OrderId, position: &Position, step: Step| {
-        // Of several copies it is not known which one was decided on.
-        let alone = seen.copied.contains(&id).then_some(id);
+        // Of several copies it is not known which one was decided on; one that has failed was overtaken
+        // by other orders; where the log has lost records, their places say nothing.
+        let alone =
+            seen.copied.contains(&id) || seen.own_failures.contains(&id) || !seen.lost_from.is_empty();
+        let alone = alone.then_some(id);
         by_partition
             .entry((position.partition, alone))
             .or_default()

@@ -237,14 +237,41 @@ impl Broker {
         }
     }
 
+    /// The log has lost what this group has read: it goes on where the log ends now, as clients do that
+    /// compare epochs, or at the beginning, as others do.
+    fn go_back(&self, state: &mut State, name: &str, place: &Place, chance: &Chance) {
+        let to = if chance.strikes(0.5) { state.end(place) } else { 0 };
+        if let Some(owner) = state
+            .groups
+            .get_mut(name)
+            .and_then(|group| group.owners.get_mut(place))
+        {
+            self.wire.timeline.add("log", || {
+                format!(
+                    "{name} goes back in {}/{} from {} to {to}",
+                    place.0, place.1, owner.position
+                )
+            });
+            (owner.position, owner.stored) = (to, None);
+        }
+    }
+
     /// Some records for this member, if there are any.
     pub(super) fn next_batch(&self, member: &Membership, chance: &Chance) -> Option<Signal> {
         let mut state = lock(&self.state);
         let mut open = Vec::new();
-        let group = state.groups.get(&member.group)?;
-        for place in group.places_of(member.number()) {
-            let position = group.owners.get(&place).map_or(0, |owner| owner.position);
-            if position < state.end(&place) {
+        for place in state.groups.get(&member.group)?.places_of(member.number()) {
+            let position = |state: &State| {
+                let owner = state.groups.get(&member.group)?.owners.get(&place)?;
+                Some(owner.position)
+            };
+            if !self.has_leader(&place) {
+                continue;
+            }
+            if position(&state)? > state.end(&place) {
+                self.go_back(&mut state, &member.group, &place, chance);
+            }
+            if position(&state)? < state.end(&place) {
                 open.push(place);
             }
         }

@@ -16,10 +16,13 @@ mod consumer;
 mod groups;
 mod port;
 mod producer;
+mod trouble;
 
 pub use consumer::{Membership, SESSION};
 use groups::Group;
 pub use port::LogPort;
+use trouble::Trouble;
+pub use trouble::{Refusal, Unfit};
 
 /// A partition of a topic.
 pub type Place = (Arc<str>, Partition);
@@ -28,6 +31,8 @@ pub type Place = (Arc<str>, Partition);
 pub trait Observer: Send + Sync {
     /// It stands there from now on.
     fn appended(&self, position: &Position, record: &Record);
+    /// The log does not take it.
+    fn refused(&self, record: &Record);
 }
 
 /// The log.
@@ -37,6 +42,7 @@ pub struct Broker {
     wire: Arc<Wire>,
     /// When it is away.
     pub outage: Outage,
+    trouble: Trouble,
 }
 
 #[derive(Default)]
@@ -68,6 +74,12 @@ impl State {
     }
 }
 
+fn hash(key: &[u8]) -> usize {
+    key.iter().fold(7usize, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+    })
+}
+
 fn index(number: Partition) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -84,6 +96,7 @@ impl Broker {
             observer,
             wire,
             outage: Outage::default(),
+            trouble: Trouble::default(),
         })
     }
 
@@ -111,9 +124,7 @@ impl Broker {
             .map(|(name, topic)| (name.clone(), topic))?;
         let count = topic.partitions.len();
         let at = match &record.key {
-            Some(key) => key.iter().fold(7usize, |sum, byte| {
-                sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
-            }),
+            Some(key) => hash(key),
             None => {
                 let topic = state.topics.get_mut(&name)?;
                 topic.spread += 1;
@@ -178,7 +189,8 @@ impl Broker {
             .take(partitions)
             .map(|partition| {
                 let place = (name.clone(), partition);
-                state.end(&place) - committed(&place)
+                // A group may have committed records that the log has lost since.
+                (state.end(&place) - committed(&place)).max(0)
             })
             .sum()
     }

@@ -70,10 +70,14 @@ impl Producer {
         loop {
             pause(wire.delay(Fault::SlowCall)).await;
             self.broker.outage.over().await;
+            let patience = wire.faults.chance().millis(500, 60_000);
+            let led = self.broker.is_led(&place);
+            let timed_out =
+                !self.broker.has_leader(&place) && tokio::time::timeout(patience, led).await.is_err();
             if !self.process.is_alive() && !wire.faults.strikes(Fault::EffectAfterDeath) {
                 return;
             }
-            if wire.faults.strikes(Fault::PublishFailed) {
+            if timed_out || wire.faults.strikes(Fault::PublishFailed) {
                 // What stands behind it must not overtake it.
                 for failed in lock(&self.queues).remove(&place).into_iter().flatten() {
                     let _ = failed.answer.send(Err(unavailable("not written")));
@@ -85,6 +89,11 @@ impl Producer {
             };
             if wire.faults.strikes(Fault::PublishOvertaken) {
                 let _ = answer.send(Err(unavailable("the producer was replaced")));
+                continue;
+            }
+            if let Some(why) = self.broker.refuses(&record) {
+                self.broker.observer.refused(&record);
+                let _ = answer.send(Err(LogError::Refused(why)));
                 continue;
             }
             let position = self.broker.append(&place, record);

@@ -11,6 +11,7 @@ use shared::{
         CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, OutboxQuery, Outcome,
         Query, StoreError, Write, carried_over, outbox, outbox_place, without_events,
     },
+    envelope::OutboxEvent,
     mutants::{self, Mutant},
     parking::{ParkedRecord, ParkedState},
 };
@@ -18,8 +19,11 @@ use uuid::Uuid;
 
 use crate::{lock, wire::Outage};
 
+mod hands;
 mod port;
 
+use hands::Added;
+pub use hands::{SPOILT_FOR, Spoilt};
 pub use port::StorePort;
 
 /// Told of each document that a commit has changed, before anybody else can see it.
@@ -43,6 +47,8 @@ pub struct Changed {
 pub struct Database {
     group: &'static str,
     collections: Mutex<BTreeMap<&'static str, Collection>>,
+    /// Fields that somebody has added by hand.
+    added: Mutex<Vec<Added>>,
     observer: Arc<dyn Observer>,
     /// When it is away.
     pub outage: Outage,
@@ -57,10 +63,15 @@ struct Collection {
 
 impl Collection {
     fn put(&mut self, id: Uuid, document: RawDocumentBuf) -> Option<RawDocumentBuf> {
-        if outbox(&document).is_ok_and(|(_, events)| events.is_empty()) {
-            self.outboxes.remove(&id);
-        } else {
+        // As the sparse index over `outbox._id` has it, whatever else can be read.
+        let events = document.get("outbox").ok().flatten();
+        let has_events = events
+            .and_then(|events| events.as_array()?.into_iter().next())
+            .is_some();
+        if has_events {
             self.outboxes.insert(id);
+        } else {
+            self.outboxes.remove(&id);
         }
         self.documents.insert(id, document)
     }
@@ -72,19 +83,28 @@ impl Database {
         Arc::new(Database {
             group,
             collections: Mutex::default(),
+            added: Mutex::default(),
             observer,
             outage: Outage::default(),
         })
     }
 
-    /// Documents whose outbox is not empty.
-    pub fn outboxes(&self) -> Vec<DocumentKey> {
+    /// Documents whose outbox is not empty, with the events in it that can be read.
+    pub fn outboxes(&self) -> Vec<(DocumentKey, Vec<OutboxEvent>)> {
         let collections = lock(&self.collections);
-        let key = |collection, id: &Uuid| DocumentKey { collection, id: *id };
-        let keys = collections
-            .iter()
-            .flat_map(|(name, collection)| collection.outboxes.iter().map(|id| key(*name, id)));
-        keys.collect()
+        let mut open = Vec::new();
+        for (name, collection) in &*collections {
+            for id in &collection.outboxes {
+                let key = DocumentKey {
+                    collection: name,
+                    id: *id,
+                };
+                let events = collection.documents.get(id).map(outbox);
+                let events = events.and_then(Result::ok).map(|(_, events)| events);
+                open.push((key, events.unwrap_or_default()));
+            }
+        }
+        open
     }
 
     /// Parked records that are open.
@@ -249,7 +269,10 @@ fn decide(stored: Option<&RawDocumentBuf>, write: &Write, commit: Uuid) -> Resul
             Some(_) => Decision::Conflict,
         });
     };
-    let found = version(stored)?;
+    // A version that cannot be read is no version that anybody expects.
+    let Some(found) = number(stored, "version") else {
+        return Ok(Decision::Conflict);
+    };
     if uuid(stored, "commitId") == Some(commit) && found == version(&write.document)? {
         return Ok(Decision::AlreadyWritten);
     }
@@ -271,10 +294,25 @@ fn check(write: &Write) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The version that a service writes.
 fn version(document: &RawDocumentBuf) -> Result<i64, StoreError> {
     document
         .get_i64("version")
         .map_err(|error| unfit(error.to_string()))
+}
+
+/// A whole number of any type: a database compares them by what they are worth.
+fn number(document: &RawDocument, field: &str) -> Option<i64> {
+    match document.get(field).ok()?? {
+        RawBsonRef::Int32(value) => Some(value.into()),
+        RawBsonRef::Int64(value) => Some(value),
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "what has no fraction is a whole number"
+        )]
+        RawBsonRef::Double(value) if value.fract() == 0.0 => Some(value as i64),
+        _ => None,
+    }
 }
 
 fn uuid(document: &RawDocument, field: &str) -> Option<Uuid> {
@@ -285,9 +323,10 @@ fn uuid(document: &RawDocument, field: &str) -> Option<Uuid> {
 }
 
 fn index_value(document: &RawDocument, field: &str) -> Option<IndexValue> {
-    match document.get(field).ok()?? {
-        RawBsonRef::Int32(value) => Some(IndexValue::Int(value)),
-        _ => uuid(document, field).map(IndexValue::Uuid),
+    let int = number(document, field).and_then(|number| i32::try_from(number).ok());
+    match int {
+        Some(value) => Some(IndexValue::Int(value)),
+        None => uuid(document, field).map(IndexValue::Uuid),
     }
 }
 

@@ -22,7 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PAGE: usize = 256;
 /// Records that are read at a time when a partition is taken over.
 const TAKE_OVER: usize = 5_000;
-/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look.
+/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look; with fewer,
+/// all of them are read then.
 const FEW: usize = 1_000;
 /// See [`FEW`].
 const COUNT_EVERY: u64 = 15;
@@ -114,10 +115,13 @@ impl KafkaConsumerActor {
         if self.looks.made.is_multiple_of(JOBS_EVERY) {
             self.work_on_jobs(ctx);
         }
-        let counts = self.looks.open <= FEW || self.looks.made.is_multiple_of(COUNT_EVERY);
+        let few = self.looks.open <= FEW;
+        let counts = few || self.looks.made.is_multiple_of(COUNT_EVERY);
+        // An earlier owner may have parked a record after this one had read what is parked.
+        let all = few && self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
         actix::spawn(async move {
-            let looked = match look(&desk, &assignments, counts).await {
+            let looked = match look(&desk, &assignments, counts, all).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -209,8 +213,13 @@ impl Handler<Looked> for KafkaConsumerActor {
     }
 }
 
-/// What operators asked for, at most a page of it.
-async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> Result<Looked, String> {
+/// What operators asked for, at most a page of it; where few records are open, all of them.
+async fn look(
+    desk: &ParkingDesk,
+    assignments: &[Assignment],
+    counts: bool,
+    all: bool,
+) -> Result<Looked, String> {
     let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
     let partitions = || assignments.iter().map(|assignment| assignment.partition);
     let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
@@ -220,6 +229,11 @@ async fn look(desk: &ParkingDesk, assignments: &[Assignment], counts: bool) -> R
     let now = desk.environment.now();
     for record in &page.records {
         add(&mut lanes, &owned, record, Some(now));
+    }
+    if all {
+        for (lane, open) in take_over(desk, assignments).await?.0 {
+            lanes.entry(lane).or_insert(open);
+        }
     }
     let mut open = None;
     if counts {

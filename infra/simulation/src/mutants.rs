@@ -1,0 +1,233 @@
+//! Faults that are built into a copy of the sources on purpose, to prove that they would be found: each
+//! is a patch in `infra/simulation/mutants` that says which invariant catches it.
+//!
+//! The copy stands in `target/mutants` and is built there; in `CARGO_TARGET_DIR` where that is set, so
+//! that dependencies which stand there need not be built once more. The product itself has no switch
+//! for any of them. Those that are compiled in with the feature `mutants` of the kit are played by
+//! `tests/mutants.rs`.
+//!
+//! A patch begins with what it does, and with these two lines:
+//!
+//! ```text
+//! Caught-By: I15
+//! Within: 200
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use clap::Args;
+
+/// Plays mutants.
+#[derive(Debug, Args)]
+pub struct Mutants {
+    /// Only those whose file names contain this
+    #[arg(default_value = "")]
+    named: String,
+    /// Threads to play seeds on; all of the machine's by default
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// A patch, and what is said of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Mutant {
+    patch: PathBuf,
+    caught_by: String,
+    within: u64,
+}
+
+impl Mutant {
+    fn read(patch: PathBuf) -> io::Result<Mutant> {
+        let text = fs::read_to_string(&patch)?;
+        let field = |name: &str| {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value
+                .map(str::trim)
+                .ok_or_else(|| io::Error::other(format!("{} has no line `{name}: …`", patch.display())))
+        };
+        let within = field("Within")?.parse();
+        Ok(Mutant {
+            caught_by: field("Caught-By")?.to_owned(),
+            within: within.map_err(io::Error::other)?,
+            patch,
+        })
+    }
+
+    fn name(&self) -> String {
+        let name = self.patch.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}
+
+impl Mutants {
+    /// Builds each and plays it; not well if one is not caught.
+    pub fn run(&self, say: impl Fn(&str)) -> ExitCode {
+        match self.play(&say) {
+            Ok(missed) if missed.is_empty() => ExitCode::SUCCESS,
+            Ok(missed) => {
+                say(&format!("not caught: {}", missed.join(", ")));
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                say(&format!("mutants cannot be played: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn play(&self, say: &impl Fn(&str)) -> io::Result<Vec<String>> {
+        let workspace = workspace()?;
+        let mut patches: Vec<_> = fs::read_dir(workspace.join("infra/simulation/mutants"))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()?;
+        patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+        patches.sort();
+        let mut missed = Vec::new();
+        for patch in patches {
+            let mutant = Mutant::read(patch)?;
+            if !mutant.name().contains(&self.named) {
+                continue;
+            }
+            let begin = Instant::now();
+            let how = self.play_one(&workspace, &mutant)?;
+            let seconds = begin.elapsed().as_secs();
+            say(&format!("{}: {how} ({seconds} s)", mutant.name()));
+            if !matches!(how, How::Caught(_)) {
+                missed.push(mutant.name());
+            }
+        }
+        Ok(missed)
+    }
+
+    fn play_one(&self, workspace: &Path, mutant: &Mutant) -> io::Result<How> {
+        let place = workspace.join("target/mutants");
+        let sources = place.join("sources");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = target.unwrap_or_else(|| place.join("target"));
+        copy(workspace, &sources)?;
+        let apply = Command::new("git")
+            // The copy is no part of the repository that it lies in.
+            .env("GIT_CEILING_DIRECTORIES", &place)
+            .current_dir(&sources)
+            .arg("apply")
+            .arg(&mutant.patch)
+            .output()?;
+        if !apply.status.success() {
+            return Ok(How::DoesNotApply(text(&apply.stderr)));
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = Command::new(cargo)
+            .current_dir(&sources)
+            .env("CARGO_TARGET_DIR", &target)
+            .args(["build", "--quiet", "--package", "simulation"])
+            .stdout(Stdio::null())
+            .output()?;
+        if !build.status.success() {
+            return Ok(How::DoesNotCompile(text(&build.stderr)));
+        }
+        let mut play = Command::new(target.join("debug/simulation"));
+        play.args([
+            "--until",
+            &mutant.caught_by,
+            "--seeds",
+            &mutant.within.to_string(),
+        ]);
+        if let Some(threads) = self.threads {
+            play.args(["--threads", &threads.to_string()]);
+        }
+        let played = play.output()?;
+        Ok(match played.status.success() {
+            true => How::Caught(text(&played.stdout)),
+            false => How::Missed(text(&played.stdout)),
+        })
+    }
+}
+
+/// What became of a mutant.
+enum How {
+    Caught(String),
+    Missed(String),
+    DoesNotApply(String),
+    DoesNotCompile(String),
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            How::Caught(how) => write!(f, "caught, {how}"),
+            How::Missed(why) => write!(f, "NOT CAUGHT: {why}"),
+            How::DoesNotApply(why) => write!(f, "the patch does not apply: {why}"),
+            How::DoesNotCompile(why) => write!(f, "it does not compile: {why}"),
+        }
+    }
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).trim().to_owned()
+}
+
+fn workspace() -> io::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = here.ancestors().nth(2);
+    workspace
+        .map(Path::to_owned)
+        .ok_or_else(|| io::Error::other("there is no workspace"))
+}
+
+/// Copies what is under version control or could be, as it stands now. What has not changed keeps its
+/// time, so it is not built again.
+fn copy(workspace: &Path, to: &Path) -> io::Result<()> {
+    let list = Command::new("git")
+        .current_dir(workspace)
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .output()?;
+    if !list.status.success() {
+        return Err(io::Error::other(text(&list.stderr)));
+    }
+    let list = String::from_utf8(list.stdout).map_err(io::Error::other)?;
+    let files: Vec<_> = list
+        .split('\0')
+        .filter(|file| !file.is_empty())
+        .map(Path::new)
+        .collect();
+    for file in &files {
+        let (from, to) = (workspace.join(file), to.join(file));
+        // One that was removed and not committed yet is still listed.
+        let Ok(content) = fs::read(&from) else {
+            let _ = fs::remove_file(&to);
+            continue;
+        };
+        if fs::read(&to).is_ok_and(|there| there == content) {
+            continue;
+        }
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&to, content)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_says_what_catches_it() {
+        let patches = workspace().expect("a workspace").join("infra/simulation/mutants");
+        let patches: Vec<_> = fs::read_dir(patches).expect("patches").collect();
+        assert!(!patches.is_empty());
+        for patch in patches {
+            let mutant = Mutant::read(patch.expect("a patch").path()).expect("it says so");
+            assert!(mutant.caught_by.starts_with('I'), "{mutant:?}");
+            assert!(mutant.within > 0, "{mutant:?}");
+        }
+    }
+}

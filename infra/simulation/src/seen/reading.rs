@@ -1,0 +1,100 @@
+//! What records and parked documents say, read without the help of the services.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::{
+    contracts::{self, Event, OrderCancelled, OrderCreated, OrderId, OrderValidated},
+    envelope::Received,
+    event_log::{ConsumedRecord, Position, Record},
+    parking::{ParkedRecord, Verb},
+};
+use uuid::Uuid;
+
+use super::{Given, Seen};
+
+/// What an operator asked for last.
+pub(super) fn asked(parked: &ParkedRecord) -> Option<Verb> {
+    let by_operator = |verb: &Verb| {
+        matches!(
+            verb,
+            Verb::ReplayRequested | Verb::Edited | Verb::DiscardRequested
+        )
+    };
+    let verbs = parked.history.iter().rev().map(|entry| entry.what);
+    verbs.into_iter().find(|verb| by_operator(verb))
+}
+
+/// The order whose state this record moves, read without the help of the services.
+pub(super) fn subject(record: &ConsumedRecord) -> Option<OrderId> {
+    let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
+    let field = |value: &Value, name: &str| {
+        let fields = value.as_object()?.iter();
+        let mut found = fields.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| value.clone())
+    };
+    let (name, data) = (field(&value, "name")?, field(&value, "eventData")?);
+    let data: Value = serde_json::from_str(data.as_str()?).ok()?;
+    let id = match name.as_str()? {
+        OrderCreated::NAME | OrderCancelled::NAME => field(&data, "id")?,
+        OrderValidated::NAME => field(&data, "orderId")?,
+        _ => return None,
+    };
+    Some(OrderId(Uuid::try_parse(id.as_str()?).ok()?))
+}
+
+/// What a record says first of an order.
+pub(super) fn note(seen: &mut Seen, position: &Position, record: &Record, now: Duration) {
+    let consumed = ConsumedRecord {
+        position: position.clone(),
+        generation: 0,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: Vec::new(),
+    };
+    let Ok(received) = Received::read(&consumed) else {
+        return;
+    };
+    match received.name.as_str() {
+        OrderCreated::NAME => {
+            if let Ok(event) = contracts::read::<OrderCreated>(&received.data) {
+                seen.created_at.entry(event.id).or_insert(now);
+                seen.created.entry(event.id).or_insert((position.clone(), event));
+            }
+        }
+        OrderCancelled::NAME => {
+            if let Ok(event) = contracts::read::<OrderCancelled>(&received.data)
+                && event.customer_id.is_some()
+            {
+                seen.cancelled.entry(event.id).or_insert(position.clone());
+            }
+        }
+        OrderValidated::NAME => {
+            if let Ok(event) = contracts::read::<OrderValidated>(&received.data) {
+                seen.validated.entry(event.order_id).or_insert(event);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The id of an event that a service has written.
+pub fn event_id(record: &Record) -> Option<String> {
+    header(record, "ce_id")
+}
+
+/// A header as text.
+pub fn header(record: &Record, name: &str) -> Option<String> {
+    let header = record.headers.iter().find(|header| header.name == name)?;
+    String::from_utf8(header.value.clone()?).ok()
+}
+
+pub(super) fn given_up(record: &Record) -> (Given, String) {
+    let text = |name| header(record, name).unwrap_or_default();
+    let given = (
+        text("dl-group"),
+        text("dl-partition").parse().unwrap_or(-1),
+        text("dl-offset").parse().unwrap_or(-1),
+    );
+    (given, text("dl-reason"))
+}
