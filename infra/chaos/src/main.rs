@@ -79,7 +79,7 @@ struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
     members: u16,
     /// One partition of three is without a leader for 25 to 60 s now and then, and nothing else goes
-    /// wrong: orders of the others have to go on. Needs several brokers
+    /// wrong: orders of the others have to go on. Needs three brokers
     #[arg(long)]
     leaderless: bool,
 }
@@ -151,8 +151,8 @@ fn main() -> ExitCode {
 }
 
 fn chaos(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    if arguments.leaderless && arguments.brokers == 1 {
-        bail!("--leaderless needs several brokers: --brokers 3");
+    if arguments.leaderless && arguments.brokers < 3 {
+        bail!("--leaderless needs a broker for each of three partitions: --brokers 3");
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop))?;

@@ -111,7 +111,8 @@ async fn what_is_confirmed_survives_the_loss_of_leader_controller_and_primary() 
     assert_eq!(metadata.topics()[0].partitions()[0].replicas().len(), 3);
     write(&engines, "first").await;
 
-    let roles: [(&str, fn(&Engines) -> Option<Node>); 3] = [
+    type Holder = fn(&Engines) -> Option<Node>;
+    let roles: [(&str, Holder); 3] = [
         ("leader", |engines| engines.leader(TOPIC, 0)),
         ("controller", Engines::controller),
         ("primary", Engines::primary),

@@ -1,5 +1,5 @@
-//! Three brokers and members: which of them a fault strikes, and a topic of which one partition has a
-//! single copy, so that it has no leader while that broker is away.
+//! Three brokers and members: which of them a fault strikes, and a topic whose partitions have a single
+//! copy each, on brokers of their own, so that one has no leader while its broker is away.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::world::{World, lock};
 
 /// Of the topic.
 pub const PARTITIONS: i32 = 3;
-/// The one that has a single copy.
+/// The one whose broker goes away.
 pub const LONE: i32 = PARTITIONS - 1;
 /// A role is vacant for a moment when its holder has just gone.
 const ELECTED_WITHIN: Duration = Duration::from_secs(20);
@@ -31,7 +31,7 @@ pub enum Role {
     Controller,
     /// The member that is primary.
     Primary,
-    /// The broker that alone has a copy of [`LONE`].
+    /// The broker that has the copy of [`LONE`].
     OnlyCopy,
 }
 
@@ -80,19 +80,13 @@ pub fn find(world: &World, role: Role) -> anyhow::Result<Node> {
     }
 }
 
-/// Makes the topic of the events with three copies of all partitions but [`LONE`], which has one, on
-/// the last broker. One copy in sync has to be enough, since a topic has one such setting.
+/// Makes the topic of the events with one copy of each partition, that of [`LONE`] on the last broker.
+/// Kafka takes no topic with more copies of one partition than of another.
 pub async fn make_topic(engines: &Engines) -> anyhow::Result<()> {
-    let brokers = i32::try_from(engines.nodes(Engine::Kafka).len())?;
-    let copies: Vec<Vec<i32>> = (0..PARTITIONS)
-        .map(|partition| match partition {
-            LONE => vec![brokers],
-            _ => (0..brokers)
-                .map(|next| 1 + (partition + next) % brokers)
-                .collect(),
-        })
-        .collect();
-    let copies: Vec<&[i32]> = copies.iter().map(Vec::as_slice).collect();
+    let last = i32::try_from(engines.nodes(Engine::Kafka).len())?;
+    let copies = (0..PARTITIONS).map(|partition| [last - LONE + partition]);
+    let copies: Vec<[i32; 1]> = copies.collect();
+    let copies: Vec<&[i32]> = copies.iter().map(|copy| copy.as_slice()).collect();
     let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Variable(&copies))
         .set("min.insync.replicas", "1")
         .set("max.message.bytes", "2097152");

@@ -22,8 +22,8 @@ use crate::audit::{
     differences::{Differences, Invariant},
 };
 
-/// A healthy partition loses a broker, too: it elects another leader within this time, and not later
-/// an order goes all the way again.
+/// The group and the metadata lose a broker, too. Others take over, and an order of a healthy partition
+/// goes all the way again within this time.
 const GAP: Duration = Duration::from_secs(15);
 
 /// One time without a leader, and what became of orders.

@@ -86,11 +86,9 @@ impl RunSettings {
 
     /// What the services are started with, beside where the engines are.
     fn environment(&self) -> Vec<(String, String)> {
-        let copies = self.brokers.min(3).to_string();
         let mut environment = vec![
             // Events about unknown orders are among what is put in; half a minute each is too long.
             ("PARK_AFTER", "5s"),
-            ("KAFKA_REPLICATION", copies.as_str()),
         ];
         if self.leaderless {
             // So few that what waits for the partition without a leader would soon take all places.

@@ -124,12 +124,14 @@ fn note(
     ),
 ) {
     match delivered {
-        Ok(place) => {
+        Ok(place) if place.offset >= 0 => {
             lock(&world.odd).insert((place.partition, place.offset), put_in);
         }
+        // The broker had it already when it was sent once more, and did not say where it stands.
+        Ok(_) => count(&world.counts.odd_without_place),
         Err(error) => {
             eprintln!("chaos: {} was not delivered: {error}", put_in.what);
-            count(&world.counts.odd_undelivered);
+            count(&world.counts.odd_without_place);
         }
     }
 }

@@ -50,9 +50,9 @@ pub async fn i9_each_odd_record_has_its_fate(
     found: &mut Differences,
 ) -> anyhow::Result<()> {
     let put_in = lock(&world.odd).clone();
-    let undelivered = world
+    let without_place = world
         .counts
-        .odd_undelivered
+        .odd_without_place
         .load(std::sync::atomic::Ordering::Relaxed);
     for (number, database) in ["customers", "orders"].into_iter().enumerate() {
         let mut parked: BTreeMap<Place, Row> = BTreeMap::new();
@@ -69,9 +69,9 @@ pub async fn i9_each_odd_record_has_its_fate(
             let about = format!("record {}/{}", place.0, place.1);
             found.check(Invariant::I9, about, fault);
         }
-        // What was not confirmed may stand in the log all the same, so many may be left.
+        // What was put in without its place being known may stand in the log: so many may be left.
         let left: Vec<_> = parked.values().map(|row| row.id.to_string()).collect();
-        let fault = (left.len() as u64 > undelivered)
+        let fault = (left.len() as u64 > without_place)
             .then(|| format!("parked, but never put in: {}", left.join(", ")));
         found.check(Invariant::I9, format_args!("{database}.parked"), fault);
     }

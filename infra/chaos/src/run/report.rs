@@ -74,7 +74,7 @@ impl Report {
             ("answered 503", &counts.unavailable),
             ("records copied", &counts.copies),
             ("odd records put in", &counts.odd),
-            ("odd records not confirmed", &counts.odd_undelivered),
+            ("odd records in unknown places", &counts.odd_without_place),
         ];
         let unexpected = lock(&world.unexpected).clone();
         let Audit { differences, summary } = audit;

@@ -78,8 +78,8 @@ pub struct Counts {
     pub copies: AtomicU64,
     /// Odd records that were put in.
     pub odd: AtomicU64,
-    /// Of these, those that were not confirmed.
-    pub odd_undelivered: AtomicU64,
+    /// Of these, those of which nobody knows where they stand, or whether they do.
+    pub odd_without_place: AtomicU64,
     /// Faults that have begun.
     pub faults: AtomicU64,
 }

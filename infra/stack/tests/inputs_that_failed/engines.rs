@@ -61,20 +61,22 @@ impl World {
         })
     }
 
-    /// Publishes a record in a batch of its own, compressed by this codec.
-    fn publish_by(&self, codec: &str, record: Record) {
+    /// Publishes records one after the other, each in a batch of its own that this codec compresses.
+    fn publish_by(&self, codec: &str, records: impl IntoIterator<Item = Record>) {
         let log = KafkaLog::new(KafkaSettings {
             extra: vec![("compression.codec".to_owned(), codec.to_owned())],
             ..KafkaSettings::new(&self.kafka)
         });
         let log = log.unwrap_or_else(|error| panic!("{codec}: {error}"));
-        let delivery = log.publish(Record {
-            topic: self.deployment.name.clone(),
-            ..record
-        });
-        self.runtime
-            .block_on(delivery)
-            .expect("the broker takes the record");
+        for record in records {
+            let delivery = log.publish(Record {
+                topic: self.deployment.name.clone(),
+                ..record
+            });
+            self.runtime
+                .block_on(delivery)
+                .expect("the broker takes the record");
+        }
     }
 
     /// What another writer says about a new order of Ada's; the order.
@@ -154,7 +156,7 @@ fn batches_of_every_codec_are_handled() {
     let Some(world) = World::start() else { return };
     for codec in ["zstd", "gzip", "snappy", "lz4"] {
         let (id, record) = world.ordered_elsewhere();
-        world.publish_by(codec, record);
+        world.publish_by(codec, [record]);
         world.until_decided(id, &format!("an order in a batch of {codec} is decided"));
     }
 }
@@ -194,7 +196,7 @@ fn a_header_whose_name_is_no_text_is_read_and_kept() {
 fn a_malformed_value_of_three_megabytes_is_parked_and_what_is_behind_it_goes_on() {
     let Some(mut world) = World::start() else { return };
     let huge = under_key(bytes(vec![b'x'; 3_000_000]), world.ada);
-    world.publish_by("gzip", huge);
+    world.publish_by("gzip", [huge]);
     world.ship();
     world.until_nothing_is_unread();
     for service in [&mut world.customers, &mut world.orders] {
@@ -207,7 +209,9 @@ fn a_malformed_value_of_three_megabytes_is_parked_and_what_is_behind_it_goes_on(
             let is_told = |line: &str| {
                 let line = line.to_lowercase();
                 (line.contains("error") || line.contains("warn"))
-                    && (line.contains("dead letter") || line.contains("dead-letter"))
+                    && ["dead letter", "dead-letter", "deadletter"]
+                        .iter()
+                        .any(|word| line.contains(word))
             };
             if output.lines().any(is_told) {
                 Ok(())
@@ -242,8 +246,22 @@ fn aborted_records_and_their_marker_at_the_end_are_no_lag() {
     }
     producer.flush(patience).expect("the broker takes them");
     producer.abort_transaction(patience).expect("the broker aborts");
-    world.until_nothing_is_unread();
+    // Nothing behind the last record that is there can be committed, so Kafka's own tools go on to
+    // count four; the services know better.
+    let ends = |service: &Instance| {
+        let group = world.deployment.own(service.service);
+        let behind = lag(&world.kafka, &world.deployment.name, &group);
+        behind.map_err(|error| error.to_string())
+    };
     for service in [&world.customers, &world.orders] {
+        eventually("all that can be read is done, and told so", || {
+            let (behind, told) = (ends(service)?, service.counted("consumer_lag_records"));
+            if [vec![0], vec![4]].contains(&behind) && told == 0 {
+                Ok(())
+            } else {
+                Err(format!("{}: {behind:?}, told as {told}", service.service))
+            }
+        });
         assert_eq!(service.reasons(), "", "{} is well", service.service);
     }
     let reservations = world.documents("customers", "reservations");
@@ -263,7 +281,7 @@ fn a_head_that_was_parked_before_partitions_were_added_is_settled_where_it_stood
     let admin = admin(&mut world.orders);
     let lost = Uuid::now_v7();
     let again = || under_key(stray(lost, true).record, world.ada);
-    (0..2).for_each(|_| world.publish_by("none", again()));
+    world.publish_by("none", [again(), again()]);
     eventually("a head and one behind it are parked", || {
         let states: Vec<_> = open(&admin)
             .iter()
@@ -286,10 +304,8 @@ fn a_head_that_was_parked_before_partitions_were_added_is_settled_where_it_stood
     let made = world.runtime.block_on(made).expect("the broker answers");
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     // Every partition gets a record, and the subject one more, wherever its key belongs now.
-    for _ in 0..60 {
-        world.publish_by("none", named("OrderPainted", &json!({})));
-    }
-    world.publish_by("none", again());
+    let others = (0..60).map(|_| named("OrderPainted", &json!({})));
+    world.publish_by("none", others.chain([again()]));
     world.until_nothing_is_unread();
 
     // Whoever is at the head is given up, until nobody is left.
@@ -316,7 +332,7 @@ fn a_customer_that_a_tool_has_saved_stays_readable() {
     // As mongosh writes whole numbers, and as mongo-express does.
     for update in [
         doc! { "version": 2_i32, "creditLimit": 900_i32 },
-        doc! { "version": 3.0, "creditLimit": 901.0 },
+        doc! { "version": 7.0, "creditLimit": 901.0 },
     ] {
         world.set(update);
         let (status, page) = world.customers.client.get("/api/customers?limit=500");
