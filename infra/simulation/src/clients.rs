@@ -53,6 +53,7 @@ pub struct Cluster {
 }
 
 /// What an answer says about an order that somebody wanted to create.
+#[allow(clippy::large_enum_variant, reason = "one at a time, for a moment")]
 enum Answer {
     Stored(Creation),
     NothingStored,

@@ -84,7 +84,7 @@ impl Havoc {
             ];
             let what = match chance.below(3) {
                 0 => Unfit::DeadLetters,
-                _ => Unfit::Named(*chance.pick::<&str>(&names)),
+                _ => Unfit::Named(chance.pick::<&str>(&names)),
             };
             let duration = chance.millis(500, 8_000);
             self.say(|| format!("the log refuses {what:?} for {duration:?}"));

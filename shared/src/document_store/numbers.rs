@@ -3,7 +3,7 @@
 //! We write 32-bit and 64-bit integers and `Decimal128`. mongosh writes a typed number as a double or
 //! a 32-bit integer, mongo-express and imports also as a string. All of them are read, as long as they
 //! say exactly one number. A double says the decimal number with the fewest digits that has it as its
-//! nearest double; above [`DOUBLE_DIGITS`] digits that is no longer certain, and it is not read.
+//! nearest double; above `DOUBLE_DIGITS` digits that is no longer certain, and it is not read.
 
 use mongodb::bson::{Bson, RawBsonRef, spec::ElementType};
 use rust_decimal::Decimal;

@@ -8,7 +8,7 @@
 //!   in the repository's queue. So one busy customer still fills whole rounds.
 //! - A record that fails is parked, and later records of its subject behind it; others of its key go
 //!   on (see [`crate::parking`] and `lanes`).
-//! - At most [`MAX_IN_FLIGHT`] records and [`MAX_BYTES`] are under way.
+//! - At most `MAX_IN_FLIGHT` records and `MAX_BYTES` are under way.
 //!
 //! Asks the handlers of its [`Routes`] and the RepositoryActor for what is parked. Lives on the same
 //! thread as they do. When it fails for good, the service ends.
