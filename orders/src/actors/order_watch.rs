@@ -2,7 +2,7 @@
 //!
 //! Asked by HTTP endpoints; told by whoever finishes an order in this process, which costs nothing.
 //! Orders that another instance finishes are found by asking the RepositoryActor: one look at a time,
-//! for at most [`IDS_IN_A_LOOK`] orders, and for each order less often the longer it is waited for. So
+//! for at most `IDS_IN_A_LOOK` orders, and for each order less often the longer it is waited for. So
 //! what waiting costs does not grow with those who wait. When it fails, callers see their order as it
 //! was.
 
