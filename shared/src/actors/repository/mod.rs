@@ -29,6 +29,7 @@ mod command;
 mod groups;
 mod held;
 mod marks;
+mod memory;
 mod outbox_ledger;
 mod parking;
 pub mod planner;
@@ -185,7 +186,7 @@ impl<W: Workspace> RepositoryActor<W> {
                 publisher,
                 ledger,
                 held: Rc::default(),
-                is_failing: Rc::default(),
+                memory: Rc::default(),
                 environment,
                 metrics,
             },

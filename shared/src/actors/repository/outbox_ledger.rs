@@ -75,6 +75,12 @@ impl OutboxLedger {
         self.events.contains_key(&event)
     }
 
+    /// Whether it is certain to stand in its document still, unless another instance swept it.
+    pub fn is_unsettled(&self, event: EventId) -> bool {
+        let known = self.events.get(&event).map(|known| known.state);
+        matches!(known, Some(State::Held | State::OnItsWay | State::Refused { .. }))
+    }
+
     /// Its document was written without it: as good as marked.
     pub fn left_out(&mut self, event: EventId) {
         if let Some(Known {
@@ -338,7 +344,7 @@ mod tests {
         ledger.marks(to_mark);
         assert!(ledger.handed_over(KEY, id(1)));
         ledger.marked([id(1)]);
-        assert_eq!(ledger.on_their_way(), 1, "the mark was for the time before");
+        assert!(ledger.is_unsettled(id(1)), "the mark was for the time before");
     }
 
     #[test]
