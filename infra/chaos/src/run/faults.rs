@@ -81,13 +81,15 @@ fn strike(world: &World, planned: &Planned) -> anyhow::Result<()> {
     }
 }
 
+/// Holds the lock only for a moment: another engine is struck meanwhile.
+fn with_engines(world: &World, act: &dyn Fn(&mut engines::Engines)) {
+    if let Some(engines) = &mut *lock(&world.engines) {
+        act(engines);
+    }
+}
+
 fn strike_engine(world: &World, engine: Engine, fault: Fault) -> anyhow::Result<()> {
-    // Only for a moment: the other engine is struck meanwhile.
-    let with = |act: &dyn Fn(&mut engines::Engines)| {
-        if let Some(engines) = &mut *lock(&world.engines) {
-            act(engines);
-        }
-    };
+    let with = |act: &dyn Fn(&mut engines::Engines)| with_engines(world, act);
     world.engine_in_trouble();
     match fault {
         Fault::Freeze(time) => {
@@ -112,11 +114,7 @@ fn strike_engine(world: &World, engine: Engine, fault: Fault) -> anyhow::Result<
 /// One of several brokers or members: whichever has this role now.
 fn strike_node(world: &World, role: Role, fault: Fault) -> anyhow::Result<()> {
     let node = cluster::find(world, role)?;
-    let with = |act: &dyn Fn(&mut engines::Engines)| {
-        if let Some(engines) = &mut *lock(&world.engines) {
-            act(engines);
-        }
-    };
+    let with = |act: &dyn Fn(&mut engines::Engines)| with_engines(world, act);
     world.engine_in_trouble();
     match fault {
         Fault::Freeze(time) => {

@@ -33,7 +33,6 @@ const JOBS_EVERY: u64 = 5;
 const MOST_COUNTED: usize = 1_000_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
-
 /// When records are looked for again that could not be read. Somebody may have mended them.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 

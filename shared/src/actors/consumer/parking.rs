@@ -59,7 +59,7 @@ impl KafkaConsumerActor {
         let (lane, assignment) = (item.lane(), item.assignment());
         let (offset, bytes) = (item.record.position.offset, item.record.bytes());
         if !self.partitions.is_ours(&assignment) {
-            // Whose it is now handles it, or parks it.
+            // The new owner of the partition handles it, or parks it.
             return self.leave(1, bytes);
         }
         if mutants::is_active(Mutant::DropPoison) && matches!(why, Why::Failed(_)) {
@@ -92,7 +92,7 @@ impl KafkaConsumerActor {
         });
     }
 
-    /// Sees to it that what is due next is not forgotten.
+    /// Sets the alarm for the next record that is due.
     pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         // While the service ends nothing is run any more: an alarm for what is overdue would ring at once,
         // again and again.

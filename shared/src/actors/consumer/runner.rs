@@ -98,7 +98,7 @@ impl Runner {
 
     /// Carries out what is due with a record.
     async fn work_off(&self, id: ParkedId) -> Result<Next, Ending> {
-        // What an operator was promised before this is durable is in the record that comes back.
+        // The record that comes back holds every request that was accepted before this write.
         let begun = self.desk.change(id, Change::Begin).await?;
         let Some(record) = begun
             .map(|begun| begun.record)

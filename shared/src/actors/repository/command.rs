@@ -81,6 +81,16 @@ impl<C: Command> Execute<C> {
         }
     }
 
+    /// On behalf of the kit itself: it takes no place from requests.
+    pub(super) fn for_kit(command: C, deadline: Option<Instant>) -> Execute<C> {
+        Execute {
+            command,
+            turn: None,
+            deadline,
+            permit: None,
+        }
+    }
+
     /// On behalf of a request.
     pub fn for_request(command: C, deadline: Instant, permit: OwnedSemaphorePermit) -> Execute<C> {
         Execute {

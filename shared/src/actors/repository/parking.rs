@@ -90,13 +90,7 @@ impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
             change,
             _workspace: PhantomData,
         };
-        let execute = Execute {
-            command,
-            turn: None,
-            deadline,
-            permit: None,
-        };
-        Handler::<Execute<ChangeIn<W>>>::handle(self, execute, ctx)
+        Handler::<Execute<ChangeIn<W>>>::handle(self, Execute::for_kit(command, deadline), ctx)
     }
 }
 
@@ -146,13 +140,7 @@ impl<W: Workspace> Handler<ChangeJob> for RepositoryActor<W> {
             change,
             _workspace: PhantomData,
         };
-        let execute = Execute {
-            command,
-            turn: None,
-            deadline,
-            permit: None,
-        };
-        Handler::<Execute<ChangeJobIn<W>>>::handle(self, execute, ctx)
+        Handler::<Execute<ChangeJobIn<W>>>::handle(self, Execute::for_kit(command, deadline), ctx)
     }
 }
 
