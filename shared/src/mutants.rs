@@ -19,8 +19,6 @@ pub enum Mutant {
     UnkeyedRecords,
     /// A cancelled order's credit stays reserved.
     ForgetRelease,
-    /// What was written a moment ago is taken for what is there, whatever rests on it.
-    TrustMemory,
     /// The permit of a command is never given back.
     LosePermit,
     /// A command is answered before its commit.

@@ -51,7 +51,6 @@ mutants! {
     records_without_a_key_lose_their_order: UnkeyedRecords, I8, 100;
     a_forgotten_release_holds_credit_of_a_cancelled_order: ForgetRelease, I3, 100;
     a_lost_permit_is_missed: LosePermit, I13, 100;
-    what_is_remembered_is_not_taken_for_what_is_there: TrustMemory, I11, 500;
     an_answer_before_the_commit_acknowledges_nothing: AnswerBeforeCommit, I4, 100;
     an_answer_before_the_commit_is_read_back_and_not_there: AnswerBeforeCommit, I12, 100;
     a_validated_final_order_changes: ValidateFinalOrder, I6, 100;

@@ -39,7 +39,7 @@ impl<W: Workspace> Group<W> {
     }
 
     /// How long it rests before it is tried again; not at all after its first conflict, which may well
-    /// have been with what it only remembered.
+    /// have been with a document that it took for not there.
     pub fn rest(&self, tools: &Tools) -> Option<Duration> {
         (self.conflicts > 1).then(|| tools.environment.jitter(pause(self.conflicts - 1)))
     }
@@ -52,7 +52,7 @@ impl<W: Workspace> Group<W> {
             let error = || failure("its documents keep changing".into(), in_doubt);
             give_up(&mut tasks, |task| task.is_expired(Instant::now()), error);
         }
-        // What was decided on memory may have met its own past only: read it together first.
+        // What was only assumed may have been wrong: read it together first.
         let apart = if conflicts > 1 { halves(tasks) } else { vec![tasks] };
         let group = |tasks: Vec<_>| Group {
             tasks,

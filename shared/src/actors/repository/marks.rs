@@ -49,9 +49,6 @@ impl<W: Workspace> RepositoryActor<W> {
                     if let Err(error) = set {
                         log::error!(target: "RepositoryActor", documents = marks.len(); "marks are not set: {error}");
                     }
-                    for mark in &marks {
-                        actor.tools.memory.borrow_mut().marked(mark);
-                    }
                     actor.tools.ledger.borrow_mut().marked(events());
                 }
             }

@@ -29,7 +29,6 @@ mod command;
 mod groups;
 mod held;
 mod marks;
-mod memory;
 mod outbox_ledger;
 mod parking;
 pub mod planner;
@@ -186,7 +185,7 @@ impl<W: Workspace> RepositoryActor<W> {
                 publisher,
                 ledger,
                 held: Rc::default(),
-                memory: Rc::default(),
+                is_failing: Rc::default(),
                 environment,
                 metrics,
             },

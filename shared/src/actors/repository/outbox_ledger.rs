@@ -75,12 +75,6 @@ impl OutboxLedger {
         self.events.contains_key(&event)
     }
 
-    /// Whether it is certain to stand in its document still, unless another instance swept it.
-    pub fn is_unsettled(&self, event: EventId) -> bool {
-        let known = self.events.get(&event).map(|known| known.state);
-        matches!(known, Some(State::Held | State::OnItsWay | State::Refused { .. }))
-    }
-
     /// Its document was written without it: as good as marked.
     pub fn left_out(&mut self, event: EventId) {
         if let Some(Known {
@@ -344,7 +338,7 @@ mod tests {
         ledger.marks(to_mark);
         assert!(ledger.handed_over(KEY, id(1)));
         ledger.marked([id(1)]);
-        assert!(ledger.is_unsettled(id(1)), "the mark was for the time before");
+        assert_eq!(ledger.on_their_way(), 1, "the mark was for the time before");
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl WriteProfile {
         matches!(self, WriteProfile::Naive)
     }
 
-    /// Whether a round may rest on what was written a moment ago.
-    pub(super) const fn remembers(self) -> bool {
+    /// Whether a round may take documents that it is going to create for not there.
+    pub(super) const fn assumes_new(self) -> bool {
         matches!(self, WriteProfile::Grouped)
     }
 

@@ -4,22 +4,21 @@
 //! handed over before it is answered. A round that cannot reach the database keeps its commands, in
 //! their order, until it can; only those with a deadline give up.
 //!
-//! The first try of a round rests on memory (see [`super::memory`] for the rule that makes this safe);
-//! what it cannot settle is tried on what is read.
+//! The first try of a round does not look for documents that its commands are going to create: the
+//! insert tells whether there is one after all. What that does not settle is tried on what is read.
 //!
 //! A round ends with the first try that the database answers. Commands that met a conflict, or of
 //! which one is refused for good, are left over, in groups: each becomes a round of its own, so that
 //! the contested document, or the command that will never be taken, is soon alone and delays nobody.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
 };
 
 use actix::Recipient;
-use mongodb::bson::RawDocumentBuf;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -27,7 +26,6 @@ use super::{
     command::Task,
     groups::{Group, pause},
     held::{Held, Waiting},
-    memory::Memory,
     outbox_ledger::OutboxLedger,
     profile::WriteProfile,
     sweep::is_old,
@@ -36,12 +34,11 @@ use super::{
 use crate::{
     actors::publisher::{Publish, Settlement},
     contracts::EventId,
-    document_store::{Commit, Document, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
+    document_store::{Commit, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
     environment::{Environment, Timestamp},
     metrics::Metrics,
     mutants::{self, Mutant},
-    parking::ParkedRecord,
 };
 
 /// A request is refused by a document of which so many events are not published yet. Each is about
@@ -56,7 +53,8 @@ pub(super) struct Tools {
     pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
     pub held: Rc<RefCell<Held>>,
-    pub memory: Rc<RefCell<Memory>>,
+    /// The database has failed and not answered since.
+    pub is_failing: Rc<Cell<bool>>,
     pub environment: Environment,
     pub metrics: Metrics,
 }
@@ -91,12 +89,10 @@ pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W>
     let mut aftermath = Aftermath::default();
     let mut failures = 0;
     let mut left = Vec::new();
-    let remembers = tools.profile.remembers() && conflicts == 0;
-    let mut grounds = if remembers && tools.memory.borrow().is_sound() {
-        Grounds::Remembered
-    } else {
-        Grounds::Read
-    };
+    // Not while the database fails: a read that fails tells for sure that nothing was stored, a write
+    // that fails often does not.
+    let assumes = tools.profile.assumes_new() && conflicts == 0 && !tools.is_failing.get();
+    let mut grounds = if assumes { Grounds::Assumed } else { Grounds::Read };
     while !tasks.is_empty() {
         let attempted = attempt(&tools, grounds, in_doubt, &mut tasks, &mut aftermath).await;
         grounds = Grounds::Read;
@@ -112,8 +108,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W>
                 break;
             }
             Err(StoreError::Rejected(why)) => {
-                tools.memory.borrow_mut().forget_all();
-                tools.memory.borrow_mut().answered();
+                tools.is_failing.set(false);
                 left = Group {
                     tasks,
                     conflicts,
@@ -126,7 +121,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W>
                 if failures == 0 {
                     log::warn!(target: "RepositoryActor", commands = tasks.len(); "waiting for the database: {error}");
                 }
-                tools.memory.borrow_mut().forget_all();
+                tools.is_failing.set(true);
                 failures += 1;
                 in_doubt |= matches!(error, StoreError::OutcomeUnknown(_));
                 let now = Instant::now();
@@ -169,9 +164,9 @@ pub(super) fn give_up<W>(
 /// On what a try decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grounds {
-    /// On what was written a moment ago, and on what new documents are not there yet.
-    Remembered,
-    /// On what is read for it.
+    /// New documents are taken for not there; all others are read.
+    Assumed,
+    /// All are read.
     Read,
 }
 
@@ -180,7 +175,7 @@ enum Grounds {
 enum Attempted {
     /// Tasks that are through are taken out; those left met a conflict and are decided again.
     Written,
-    /// The memory does not settle it. Nothing has happened.
+    /// What was assumed does not settle it. Nothing has happened.
     Unsettled,
 }
 
@@ -244,7 +239,7 @@ async fn attempt<W: Workspace>(
     }
     let written: BTreeSet<_> = changes.iter().map(|change| change.key).collect();
     let unproved = assumed.difference(&written).next().is_some();
-    if unsettled || unproved && !mutants::is_active(Mutant::TrustMemory) {
+    if unsettled || unproved {
         return Ok(Attempted::Unsettled);
     }
     if mutants::is_active(Mutant::PublishBeforeCommit) {
@@ -292,7 +287,7 @@ fn crowded<W: Workspace>(workspace: &mut W) -> BTreeSet<DocumentKey> {
 struct Loaded {
     /// Documents that cannot be read.
     unreadable: Vec<(DocumentKey, StoreError)>,
-    /// Documents that were not looked for: they are as remembered, or not there, as far as we know.
+    /// Documents that were not looked for: nobody has made them, as far as we know.
     assumed: BTreeSet<DocumentKey>,
 }
 
@@ -307,21 +302,8 @@ async fn load<W: Workspace>(
     let mut assumed = BTreeSet::new();
     for task in tasks {
         keys.extend(task.documents());
-        if grounds == Grounds::Remembered {
+        if grounds == Grounds::Assumed {
             assumed.extend(task.expects_to_create());
-        }
-    }
-    let mut remembered: BTreeMap<&'static str, Vec<RawDocumentBuf>> = BTreeMap::new();
-    if grounds == Grounds::Remembered {
-        let memory = tools.memory.borrow();
-        for key in &keys {
-            if let Some(document) = memory.recall(key) {
-                remembered
-                    .entry(key.collection)
-                    .or_default()
-                    .push(document.clone());
-                assumed.insert(*key);
-            }
         }
     }
     let mut wanted: BTreeMap<&'static str, Vec<uuid::Uuid>> = BTreeMap::new();
@@ -340,8 +322,7 @@ async fn load<W: Workspace>(
     let mut unreadable = Vec::new();
     for copies in workspace.collections() {
         let collection = copies.collection();
-        let remembered = remembered.get(collection).into_iter().flatten();
-        for raw in found.get(collection).into_iter().flatten().chain(remembered) {
+        for raw in found.get(collection).into_iter().flatten() {
             if let Err(error) = copies.load(raw, &ledger) {
                 unreadable.push((
                     DocumentKey {
@@ -366,8 +347,6 @@ async fn write<W: Workspace>(
         return Ok(BTreeSet::new());
     }
     let keys: Vec<_> = writes.iter().map(|write| write.key).collect();
-    let to_remember = tools.profile.remembers().then(|| writes.clone());
-    let parked = |key: &DocumentKey| key.collection == ParkedRecord::COLLECTION.name;
     let commit = Commit {
         id: commit_id,
         // One document is all or nothing by itself.
@@ -375,17 +354,7 @@ async fn write<W: Workspace>(
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;
-    let mut memory = tools.memory.borrow_mut();
-    let ledger = tools.ledger.borrow();
-    // Events that others may have marked in the middle of the write may be gone from the document.
-    let certain = |write: &Write| write.carried.iter().all(|event| ledger.is_unsettled(*event));
-    memory.answered();
-    for (write, outcome) in to_remember.into_iter().flatten().zip(&outcomes) {
-        match outcome {
-            Outcome::Applied if !parked(&write.key) && certain(&write) => memory.remember(write),
-            Outcome::Applied | Outcome::Conflict => memory.forget(&write.key),
-        }
-    }
+    tools.is_failing.set(false);
     let conflicts = keys
         .into_iter()
         .zip(outcomes)
