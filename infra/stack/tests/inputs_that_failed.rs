@@ -142,7 +142,11 @@ fn a_caller_for_whom_there_is_no_place_to_wait_is_told_the_stored_order() {
     // Until the first caller has given back its place in flight, the second is told to try again.
     let answer = service.until("the second order is stored", || {
         let answer = service.http.post("/api/orders?wait=1s", &body);
-        if answer.status == 503 { Err(answer) } else { Ok(answer) }
+        if answer.status == 503 {
+            Err(answer)
+        } else {
+            Ok(answer)
+        }
     });
     let answer = answer.expect(202);
     assert_eq!(
