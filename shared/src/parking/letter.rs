@@ -16,7 +16,7 @@ pub fn letter(parked: &ParkedRecord, change: &Change, now: Timestamp) -> Option<
             let NewParked { failure, .. } = &**new;
             failure.as_ref()?
         }
-        Change::Fail(failure) => failure,
+        Change::Fail { failure, .. } => failure,
         _ => return None,
     };
     if failure.fate != Fate::Final || parked.state != ParkedState::Parked {

@@ -1,7 +1,5 @@
 //! What may happen to a parked record: pure, so deciding again on a newer copy is harmless.
 
-use std::time::Duration;
-
 use super::{
     Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
@@ -9,8 +7,6 @@ use super::{
 };
 use crate::{environment::Timestamp, event_log::ConsumedRecord};
 
-/// An attempt that began longer ago has ended with its process.
-const ATTEMPT_ENDS: Duration = Duration::from_secs(60);
 /// Entries at which a history loses its oldest failure but the first.
 const HISTORY: usize = 50;
 
@@ -23,7 +19,12 @@ pub enum Change {
     /// what they were promised is never overtaken by an attempt that was begun before.
     Begin,
     /// It was tried again, and failed again.
-    Fail(Failure),
+    Fail {
+        /// How.
+        failure: Failure,
+        /// When the attempt began. One that the partition's next owner has begun anew counts no longer.
+        begun: Option<Timestamp>,
+    },
     /// It was tried again, and is handled.
     Finish,
     /// It is given up, as an operator asked.
@@ -111,7 +112,9 @@ pub fn decide(
     if !known.state.is_open() {
         return match change {
             // Delivered again, though it was dealt with: so it stays.
-            Change::Park(_) | Change::Begin | Change::Fail(_) | Change::Finish | Change::Discard => Ok(None),
+            Change::Park(_) | Change::Begin | Change::Fail { .. } | Change::Finish | Change::Discard => {
+                Ok(None)
+            }
             Change::Request { .. } | Change::ReplayFor { .. } => Err(Refusal::Closed(known.state)),
         };
     }
@@ -124,7 +127,8 @@ pub fn decide(
         },
         Change::Begin if due(known, now) != Due::Replay => return Ok(None),
         Change::Begin => record.attempt_since = Some(now),
-        Change::Fail(failure) => fail(&mut record, failure, now),
+        Change::Fail { begun, .. } if *begun != known.attempt_since => return Ok(None),
+        Change::Fail { failure, .. } => fail(&mut record, failure, now),
         Change::Finish => close(&mut record, ParkedState::Done, Verb::Handled, now),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
         Change::ReplayFor { job, correlation_id } => {
@@ -217,10 +221,8 @@ fn ask(
     correlation_id: &str,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    if let Some(since) = record.attempt_since
-        && since <= now
-        && now.since(since) < ATTEMPT_ENDS
-    {
+    // No clock ends an attempt: whoever takes the partition over begins it anew.
+    if record.attempt_since.is_some() {
         return Err(Refusal::Busy);
     }
     let (verb, why) = match request {
@@ -264,6 +266,8 @@ fn note(record: &mut ParkedRecord, what: Verb, text: &str, correlation_id: Optio
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::event_log::Position;
     use uuid::Uuid;
@@ -308,6 +312,13 @@ mod tests {
         decide(known, change, Timestamp(at)).unwrap().unwrap()
     }
 
+    fn fails(begun: Option<Timestamp>, fate: Fate) -> Change {
+        Change::Fail {
+            failure: failure(fate),
+            begun,
+        }
+    }
+
     fn request(request: Request) -> Change {
         Change::Request {
             request,
@@ -337,9 +348,9 @@ mod tests {
             (first.state, first.next_try_at),
             (ParkedState::Retrying, Some(Timestamp(10)))
         );
-        let again = changed(Some(&first), &Change::Fail(failure(retry)), 99);
+        let again = changed(Some(&first), &fails(None, retry), 99);
         assert_eq!((again.next_try_at, again.attempts), (Some(Timestamp(109)), 2));
-        let last = changed(Some(&again), &Change::Fail(failure(Fate::Final)), 100);
+        let last = changed(Some(&again), &fails(None, Fate::Final), 100);
         assert_eq!((last.state, last.attempts), (ParkedState::Parked, 3));
     }
 
@@ -401,12 +412,13 @@ mod tests {
         let overtaken = decide(Some(&asked), &Change::Begin, Timestamp(2));
         assert_eq!(overtaken, Ok(None), "it is to be given up, not to be tried");
 
-        let failed = changed(Some(&begun), &Change::Fail(failure(Fate::Final)), 3);
+        let hours_later = decide(Some(&begun), &discard, Timestamp(9_000_000));
+        assert_eq!(hours_later, Err(Refusal::Busy), "clocks differ");
+        let failed = changed(Some(&begun), &fails(begun.attempt_since, Fate::Final), 3);
         assert_eq!(failed.attempt_since, None);
-        let crashed = decide(Some(&begun), &discard, Timestamp(60_001));
-        assert!(
-            crashed.is_ok(),
-            "an attempt does not outlive its process for long"
-        );
+        let asked = changed(Some(&failed), &discard, 4);
+        let late = fails(begun.attempt_since, Fate::Retry(Duration::ZERO));
+        let overtaken = decide(Some(&asked), &late, Timestamp(5));
+        assert_eq!(overtaken, Ok(None), "an attempt that has ended fails no more");
     }
 }

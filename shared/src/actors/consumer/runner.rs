@@ -136,7 +136,10 @@ impl Runner {
         };
         let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
         match classify(error, attempts, &self.desk.patience()) {
-            Diagnosis::Failed(failure) => Ok(Change::Fail(failure)),
+            Diagnosis::Failed(failure) => Ok(Change::Fail {
+                failure,
+                begun: record.attempt_since,
+            }),
             Diagnosis::Abandoned => Err(Ending),
         }
     }
