@@ -109,6 +109,8 @@ pub struct Seen {
     pub published: BTreeSet<String>,
     /// Orders that somebody else has written about too: where their records stand says less.
     pub copied: BTreeSet<OrderId>,
+    /// Orders that were said to be created in several partitions: which was read first?
+    pub scattered: BTreeSet<OrderId>,
     /// Where each order was first said to be created, by anybody.
     pub created: BTreeMap<OrderId, (Position, OrderCreated)>,
     /// When that was.

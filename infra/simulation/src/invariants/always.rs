@@ -19,11 +19,15 @@ fn cause_of<'a>(seen: &'a Seen, now: &Reservation) -> &'a [Place] {
 }
 
 /// I8 of a reservation that was just made: the event behind it has overtaken no earlier record of the
-/// same order that has failed. Where the log has lost records, offsets say nothing about earlier; and
-/// nothing waits behind a parked record that nobody can read.
+/// same order that has failed. Where the log has lost records, offsets say nothing about earlier;
+/// nothing waits behind a parked record that nobody can read; and a record in whose place an operator
+/// has put an event of another order stands in no order with those of that one.
 pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violation> {
     let places = cause_of(seen, now);
     let overtaken = |(at, _): &Place| {
+        if seen.mended.contains(&(group.to_owned(), at.partition, at.offset)) {
+            return None;
+        }
         let mut failed = seen.failed.iter();
         let earlier = |((of, partition, offset), failed): &(&Given, &Failed)| {
             let id = ParkedId::of(TOPIC, *partition, *offset);

@@ -152,8 +152,8 @@ fn tracks(seen: &Seen, decided: &Decided) -> Vec<Vec<Step>> {
     let mut note = |id: OrderId, position: &Position, step: Step| {
         // Of several copies it is not known which one was decided on; one that has failed was overtaken
         // by other orders; where the log has lost records, their places say nothing.
-        let alone =
-            seen.copied.contains(&id) || seen.own_failures.contains(&id) || !seen.lost_from.is_empty();
+        let alone = [&seen.copied, &seen.scattered, &seen.own_failures];
+        let alone = alone.iter().any(|ids| ids.contains(&id)) || !seen.lost_from.is_empty();
         let alone = alone.then_some(id);
         by_partition
             .entry((position.partition, alone))

@@ -59,7 +59,11 @@ pub(super) fn note(seen: &mut Seen, position: &Position, record: &Record, now: D
         OrderCreated::NAME => {
             if let Ok(event) = contracts::read::<OrderCreated>(&received.data) {
                 seen.created_at.entry(event.id).or_insert(now);
-                seen.created.entry(event.id).or_insert((position.clone(), event));
+                let first = seen.created.entry(event.id);
+                let (first, event) = first.or_insert((position.clone(), event));
+                if first.partition != position.partition {
+                    seen.scattered.insert(event.id);
+                }
             }
         }
         OrderCancelled::NAME => {
