@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{MailboxError, Recipient};
+use actix::{Message, Recipient};
 
 use super::failure::{Patience, retry_pause};
 use crate::{
@@ -77,34 +77,27 @@ impl ParkingDesk {
             .map_err(|error| error.to_string())
     }
 
-    /// Whether this event, the same to the byte, is open in the lane already. Asked until it is known.
+    /// Whether this event, the same to the byte, is open in the lane already. Without a header, two
+    /// records may be equal and yet two events.
     pub(super) async fn holds(&self, lane: LaneId, record: &ConsumedRecord) -> Result<bool, Ending> {
-        for failures in 1.. {
-            let query = Query {
-                collection: ParkedRecord::COLLECTION.name,
-                matching: Self::of_lane(lane),
-                after: None,
-                order: Order::Ascending,
-                limit: LOOK_AT,
-            };
-            match self.list.send(List::new(query)).await {
-                Ok(Ok(found)) => {
-                    let same = |parked: &ParkedRecord| {
-                        let came = parked.as_it_came();
-                        came.position != record.position
-                            && came.value == record.value
-                            && came.headers == record.headers
-                    };
-                    return Ok(!record.headers.is_empty() && found.documents.iter().any(same));
-                }
-                Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
-                Ok(Err(error)) => {
-                    log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
-                }
-            }
-            self.pause(failures).await;
+        if record.headers.is_empty() {
+            return Ok(false);
         }
-        Err(Ending)
+        let query = || Query {
+            collection: ParkedRecord::COLLECTION.name,
+            matching: Self::of_lane(lane),
+            after: None,
+            order: Order::Ascending,
+            limit: LOOK_AT,
+        };
+        let failed = |error| {
+            log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
+        };
+        let found = self.insist(&self.list, || List::new(query()), failed).await?;
+        Ok(found.documents.iter().any(|parked| {
+            let came = parked.as_it_came();
+            came.position != record.position && came.value == record.value && came.headers == record.headers
+        }))
     }
 
     /// The jobs that are not finished; none where they cannot be read, for a later look will.
@@ -123,22 +116,15 @@ impl ParkingDesk {
 
     /// Changes a job, however long that takes; the job, if it was changed.
     pub(super) async fn change_job(&self, id: JobId, change: JobChange) -> Result<Option<ReplayJob>, Ending> {
-        for failures in 1.. {
-            let message = ChangeJob {
-                id,
-                change: change.clone(),
-                deadline: None,
-            };
-            match self.change_job.send(message).await {
-                Ok(Ok(job)) => return Ok(job),
-                Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
-                Ok(Err(error)) => {
-                    log::warn!(target: "KafkaConsumerActor", job:% = id; "not changed yet: {error}");
-                }
-            }
-            self.pause(failures).await;
-        }
-        Err(Ending)
+        let message = || ChangeJob {
+            id,
+            change: change.clone(),
+            deadline: None,
+        };
+        let failed = |error| {
+            log::warn!(target: "KafkaConsumerActor", job:% = id; "not changed yet: {error}");
+        };
+        self.insist(&self.change_job, message, failed).await
     }
 
     /// How many records match, at most `limit`.
@@ -160,24 +146,38 @@ impl ParkingDesk {
     /// Changes a parked record, however long that takes; the record as it then is, or
     /// none where there is no such record (any more).
     pub(super) async fn change(&self, id: ParkedId, change: Change) -> Result<Option<Changed>, Ending> {
+        let message = || ChangeParked {
+            id,
+            change: change.clone(),
+            deadline: None,
+        };
+        let failed = |error| {
+            log::error!(target: "KafkaConsumerActor", parked:% = id; "not parked yet: {error}");
+        };
+        let changed = self.insist(&self.change, message, failed).await?;
+        Ok(changed
+            .inspect_err(|refusal| {
+                log::warn!(target: "KafkaConsumerActor", parked:% = id; "not changed: {refusal:?}");
+            })
+            .ok())
+    }
+
+    /// Asks until there is an answer, however long that takes.
+    async fn insist<M, T>(
+        &self,
+        whom: &Recipient<M>,
+        message: impl Fn() -> M,
+        failed: impl Fn(RepositoryError),
+    ) -> Result<T, Ending>
+    where
+        M: Message<Result = Result<T, RepositoryError>> + Send,
+        T: Send + 'static,
+    {
         for failures in 1.. {
-            let message = ChangeParked {
-                id,
-                change: change.clone(),
-                deadline: None,
-            };
-            match self.change.send(message).await {
-                Ok(Ok(Ok(changed))) => return Ok(Some(changed)),
-                Err(MailboxError::Closed | MailboxError::Timeout) | Ok(Err(RepositoryError::Stopping)) => {
-                    return Err(Ending);
-                }
-                Ok(Ok(Err(refusal))) => {
-                    log::warn!(target: "KafkaConsumerActor", parked:% = id; "not changed: {refusal:?}");
-                    return Ok(None);
-                }
-                Ok(Err(error)) => {
-                    log::error!(target: "KafkaConsumerActor", parked:% = id; "not parked yet: {error}")
-                }
+            match whom.send(message()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(RepositoryError::Stopping)) | Err(_) => return Err(Ending),
+                Ok(Err(error)) => failed(error),
             }
             self.pause(failures).await;
         }

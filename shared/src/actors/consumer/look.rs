@@ -83,9 +83,10 @@ impl KafkaConsumerActor {
     /// handled.
     pub(super) fn open(&self, assignments: Vec<Assignment>, ctx: &mut Context<Self>) {
         let (desk, this) = (self.desk.clone(), ctx.address());
+        let owned = shared(&assignments);
         actix::spawn(async move {
             let (lanes, unreadable) = loop {
-                match take_over(&desk, &assignments).await {
+                match take_over(&desk, &owned).await {
                     Ok(found) => break found,
                     Err(error) => {
                         log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -119,8 +120,9 @@ impl KafkaConsumerActor {
         // An earlier owner may have parked a record after this one had read what is parked.
         let all = few && self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
+        let owned = shared(&assignments);
         actix::spawn(async move {
-            let looked = match look(&desk, &assignments, counts, all).await {
+            let looked = match look(&desk, &owned, counts, all).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -215,22 +217,21 @@ impl Handler<Looked> for KafkaConsumerActor {
 /// What operators asked for, at most a page of it; where few records are open, all of them.
 async fn look(
     desk: &ParkingDesk,
-    assignments: &[Assignment],
+    owned: &[Arc<Assignment>],
     counts: bool,
     all: bool,
 ) -> Result<Looked, String> {
-    let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
-    let partitions = || assignments.iter().map(|assignment| assignment.partition);
+    let partitions = || owned.iter().map(|assignment| assignment.partition);
     let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
     let page = desk.page(requested, None, PAGE).await?;
     let full = page.next.is_some();
     let mut lanes = Found::new();
     let now = desk.environment.now();
     for record in &page.records {
-        add(&mut lanes, &owned, record, Some(now));
+        add(&mut lanes, owned, record, Some(now));
     }
     if all {
-        for (lane, open) in take_over(desk, assignments).await?.0 {
+        for (lane, open) in take_over(desk, owned).await?.0 {
             lanes.entry(lane).or_insert(open);
         }
     }
@@ -247,11 +248,10 @@ async fn look(
 }
 
 /// All open lanes of these partitions, and whether some of their records cannot be read.
-async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<(Found, bool), String> {
-    let partitions = assignments.iter().map(|assignment| assignment.partition);
+async fn take_over(desk: &ParkingDesk, owned: &[Arc<Assignment>]) -> Result<(Found, bool), String> {
+    let partitions = owned.iter().map(|assignment| assignment.partition);
     let matching = ParkingDesk::of_partitions(partitions, &ParkedState::OPEN);
     let now = desk.environment.now();
-    let owned: Vec<_> = assignments.iter().cloned().map(Arc::new).collect();
     let (mut lanes, mut unreadable) = (Found::new(), false);
     let mut after = None;
     loop {
@@ -270,7 +270,7 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<(Fo
                 }
                 ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => None,
             };
-            add(&mut lanes, &owned, record, due);
+            add(&mut lanes, owned, record, due);
         }
         if page.next.is_none() {
             return Ok((lanes, unreadable));
@@ -279,15 +279,20 @@ async fn take_over(desk: &ParkingDesk, assignments: &[Assignment]) -> Result<(Fo
     }
 }
 
+/// Each lane that is found points to its assignment.
+fn shared(assignments: &[Assignment]) -> Vec<Arc<Assignment>> {
+    assignments.iter().cloned().map(Arc::new).collect()
+}
+
 /// In the order of the log: the first record of a lane is its head.
-fn add(lanes: &mut Found, assignments: &[Arc<Assignment>], record: &OpenRecord, due: Option<Timestamp>) {
+fn add(lanes: &mut Found, owned: &[Arc<Assignment>], record: &OpenRecord, due: Option<Timestamp>) {
     let of = |assignment: &&Arc<Assignment>| {
         *assignment.topic == *record.topic && assignment.partition == record.partition
     };
     match lanes.get_mut(&record.lane) {
         Some((open, _)) => open.records += 1,
         None => {
-            if let Some(assignment) = assignments.iter().find(of) {
+            if let Some(assignment) = owned.iter().find(of) {
                 let open = Open {
                     assignment: assignment.clone(),
                     head: record.id,
