@@ -2,24 +2,32 @@
 //!
 //! A request changed a document that another instance had changed a moment before: its event must not
 //! overtake the one of that change. The document is read again and again until the earlier events are
-//! gone from it, because they are in the log and marked, or are so old that their owner must have
-//! died; then they are published here, too, in their order.
+//! gone from it, because they are in the log and marked. Where none of them goes for a while, their
+//! owner must have died; then they are published here, too, in their order.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mongodb::bson::RawDocumentBuf;
+use tokio::time::Instant;
 
 use super::{
     RepositoryActor, Workspace,
     round::{Aftermath, HandOver},
-    sweep::is_old,
 };
 use crate::{
     contracts::EventId,
     document_store::{DocumentKey, StoreError, id, outbox},
     envelope::OutboxEvent,
 };
+
+/// Pause before the first look; it doubles with each that finds nothing new.
+const FIRST_LOOK: Duration = Duration::from_millis(16);
+/// It doubles so often at most, to a quarter of a second.
+const MOST_DOUBLINGS: u32 = 4;
 
 /// The events that wait, by document, in the order in which they were announced.
 #[derive(Debug, Default)]
@@ -32,9 +40,16 @@ pub(super) struct Waiting {
     pub behind: Vec<OutboxEvent>,
     /// Those that wait, oldest first.
     pub events: Vec<OutboxEvent>,
+    /// When one of the events before them was gone last. Two instances that take turns form a long
+    /// chain, so age says nothing: its last events are old when their turn comes.
+    pub since: Instant,
 }
 
 impl Held {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn is_waiting(&self, key: &DocumentKey) -> bool {
         self.0.contains_key(key)
     }
@@ -44,24 +59,33 @@ impl Held {
         self.0.entry(key).or_default().push_back(waiting);
     }
 
-    /// The document holds these events now. Takes out what is to be published.
+    /// The document holds these events now. Takes out what is to be published; after `patience`
+    /// without any change also what it waited for.
     fn turn(
         &mut self,
         key: &DocumentKey,
         stored: &BTreeSet<EventId>,
-        is_old: impl Fn(&OutboxEvent) -> bool,
+        now: Instant,
+        patience: Duration,
     ) -> Vec<OutboxEvent> {
         let mut turn = Vec::new();
         let Some(queue) = self.0.get_mut(key) else {
             return turn;
         };
         while let Some(first) = queue.front_mut() {
+            let before = first.behind.len();
             first.behind.retain(|event| stored.contains(&event.id));
-            if !first.behind.iter().all(&is_old) {
+            if first.behind.len() < before {
+                first.since = now;
+            }
+            if !first.behind.is_empty() && now.duration_since(first.since) < patience {
                 return turn;
             }
-            if let Some(Waiting { behind, events }) = queue.pop_front() {
+            if let Some(Waiting { behind, events, .. }) = queue.pop_front() {
                 turn.extend(behind.into_iter().chain(events));
+            }
+            if let Some(next) = queue.front_mut() {
+                next.since = now;
             }
         }
         self.0.remove(key);
@@ -75,8 +99,7 @@ impl<W: Workspace> RepositoryActor<W> {
         if self.tools.held.borrow().0.is_empty() || std::mem::replace(&mut self.looking_at_held, true) {
             return;
         }
-        // Not before the owner may have marked them.
-        let pause = self.tools.profile.mark_after() * 5 / 4;
+        let pause = FIRST_LOOK * (1 << self.looks_in_vain.min(MOST_DOUBLINGS));
         ctx.run_later(self.tools.environment.jitter(pause), Self::look_at_held);
     }
 
@@ -115,13 +138,16 @@ impl<W: Workspace> RepositoryActor<W> {
     }
 
     fn hand_over_held(&mut self, looked: Vec<(DocumentKey, BTreeSet<EventId>)>, ctx: &mut Context<Self>) {
-        let (now, age) = (self.tools.environment.now(), self.tools.profile.sweep_age());
+        let (now, patience) = (Instant::now(), self.tools.profile.sweep_age());
         let mut documents = Vec::new();
         for (key, stored) in looked {
-            let old = |event: &OutboxEvent| is_old(event.time, now, age);
-            let turn = self.tools.held.borrow_mut().turn(&key, &stored, old);
-            documents.push((key, turn));
+            let mut held = self.tools.held.borrow_mut();
+            documents.push((key, held.turn(&key, &stored, now, patience)));
         }
+        self.looks_in_vain = match documents.iter().all(|(_, turn)| turn.is_empty()) {
+            true => self.looks_in_vain.saturating_add(1),
+            false => 0,
+        };
         let handed_over = HandOver::to(&self.tools, documents);
         self.follow_up(
             Aftermath {
@@ -143,6 +169,8 @@ mod tests {
     use super::*;
     use crate::{environment::Timestamp, event_log::Record};
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     const KEY: DocumentKey = DocumentKey {
         collection: "customers",
         id: Uuid::from_u128(1),
@@ -157,35 +185,69 @@ mod tests {
         numbers.iter().map(event).collect()
     }
 
-    fn wait(held: &mut Held, behind: &[u128], own: &[u128]) {
-        let (behind, events) = (events(behind), events(own));
-        held.wait(KEY, Waiting { behind, events });
+    /// A document of which events wait, and a clock.
+    struct Setup {
+        held: Held,
+        now: Instant,
     }
 
-    fn turn(held: &mut Held, stored: &[u128], old: &[u128]) -> Vec<EventId> {
-        let stored = stored.iter().copied().map(id).collect();
-        let old: Vec<_> = old.iter().copied().map(id).collect();
-        let turn = held.turn(&KEY, &stored, |event| old.contains(&event.id));
-        turn.into_iter().map(|event| event.id).collect()
+    impl Setup {
+        fn new() -> Setup {
+            Setup {
+                held: Held::default(),
+                now: Instant::now(),
+            }
+        }
+
+        fn wait(&mut self, behind: &[u128], own: &[u128]) {
+            let (behind, events, since) = (events(behind), events(own), self.now);
+            self.held.wait(
+                KEY,
+                Waiting {
+                    behind,
+                    events,
+                    since,
+                },
+            );
+        }
+
+        fn turn_after(&mut self, seconds: u64, stored: &[u128]) -> Vec<EventId> {
+            self.now += Duration::from_secs(seconds);
+            let stored = stored.iter().copied().map(id).collect();
+            let turn = self.held.turn(&KEY, &stored, self.now, PATIENCE);
+            turn.into_iter().map(|event| event.id).collect()
+        }
     }
 
     #[test]
     fn each_event_waits_for_those_before_it_and_not_for_later_ones() {
-        let mut held = Held::default();
-        wait(&mut held, &[1], &[2]);
-        wait(&mut held, &[1, 3], &[4]);
-        assert_eq!(turn(&mut held, &[1, 2, 3, 4], &[]), []);
-        assert_eq!(turn(&mut held, &[2, 3, 4], &[]), [id(2)]);
-        assert!(held.is_waiting(&KEY));
-        assert_eq!(turn(&mut held, &[4], &[]), [id(4)]);
-        assert!(!held.is_waiting(&KEY));
+        let mut setup = Setup::new();
+        setup.wait(&[1], &[2]);
+        setup.wait(&[1, 3], &[4]);
+        assert_eq!(setup.turn_after(0, &[1, 2, 3, 4]), []);
+        assert_eq!(setup.turn_after(0, &[2, 3, 4]), [id(2)]);
+        assert!(setup.held.is_waiting(&KEY));
+        assert_eq!(setup.turn_after(0, &[4]), [id(4)]);
+        assert!(!setup.held.is_waiting(&KEY));
     }
 
     #[test]
     fn what_nobody_publishes_goes_out_in_front_of_what_waits_for_it() {
-        let mut held = Held::default();
-        wait(&mut held, &[1, 2], &[3]);
-        assert_eq!(turn(&mut held, &[1, 2, 3], &[1]), []);
-        assert_eq!(turn(&mut held, &[2, 3], &[1, 2]), [id(2), id(3)]);
+        let mut setup = Setup::new();
+        setup.wait(&[1, 2], &[3]);
+        assert_eq!(setup.turn_after(4, &[1, 2, 3]), []);
+        assert_eq!(setup.turn_after(1, &[1, 2, 3]), [id(1), id(2), id(3)]);
+    }
+
+    #[test]
+    fn as_long_as_others_publish_theirs_nothing_of_them_is_published_here() {
+        let mut setup = Setup::new();
+        setup.wait(&[1, 2, 4], &[5]);
+        setup.wait(&[1, 2, 4, 6], &[7]);
+        assert_eq!(setup.turn_after(4, &[2, 4, 5, 6, 7]), []);
+        assert_eq!(setup.turn_after(4, &[4, 5, 6, 7]), []);
+        assert_eq!(setup.turn_after(4, &[5, 6, 7]), [id(5)]);
+        assert_eq!(setup.turn_after(4, &[6, 7]), []);
+        assert_eq!(setup.turn_after(4, &[7]), [id(7)]);
     }
 }

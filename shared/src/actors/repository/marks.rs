@@ -4,10 +4,15 @@
 //! again. One that a crash loses costs a repetition: the sweep publishes its event again, under the
 //! same id.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{RepositoryActor, Workspace};
 use crate::{contracts::EventId, document_store::StoreError};
+
+/// See [`RepositoryActor::gather_for`].
+const SOON: Duration = Duration::from_millis(10);
 
 impl<W: Workspace> RepositoryActor<W> {
     /// Marks what is known to be published, once enough has gathered; when draining, now.
@@ -15,10 +20,19 @@ impl<W: Workspace> RepositoryActor<W> {
         if !self.draining.is_empty() {
             self.set_marks(ctx);
         } else if !self.to_mark.is_empty() && !std::mem::replace(&mut self.marks_due, true) {
-            ctx.run_later(self.tools.profile.mark_after(), |actor, ctx| {
+            ctx.run_later(self.gather_for(), |actor, ctx| {
                 actor.marks_due = false;
                 actor.set_marks(ctx);
             });
+        }
+    }
+
+    /// For how long marks gather. Where instances take turns on a document, each waits for the marks of
+    /// the other.
+    fn gather_for(&self) -> Duration {
+        match self.tools.held.borrow().is_empty() {
+            true => self.tools.profile.mark_after(),
+            false => SOON,
         }
     }
 

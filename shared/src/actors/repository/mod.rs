@@ -108,6 +108,8 @@ pub struct RepositoryActor<W: Workspace> {
     sweeping: bool,
     swept_to: SweptTo,
     looking_at_held: bool,
+    /// So many looks at what is held have found nothing new.
+    looks_in_vain: u32,
     /// Says that marks are not set, and that the sweep found what it cannot read.
     unmarked: NowAndThen,
     unreadable: NowAndThen,
@@ -202,6 +204,7 @@ impl<W: Workspace> RepositoryActor<W> {
             sweeping: false,
             swept_to: SweptTo::new(),
             looking_at_held: false,
+            looks_in_vain: 0,
             unmarked: NowAndThen::default(),
             unreadable: NowAndThen::default(),
             draining: Vec::new(),

@@ -84,6 +84,15 @@ impl WriteProfile {
         }
     }
 
+    /// So long after it has found old events of others the sweep looks again whether they are still
+    /// there: where instances take turns on a document, an event is old when its turn comes.
+    pub(super) const fn sweep_again_after(self) -> Duration {
+        match self {
+            WriteProfile::Grouped => Duration::from_secs(1),
+            WriteProfile::Naive => Duration::ZERO,
+        }
+    }
+
     /// Younger events are left to the process that announced them, which is most likely publishing
     /// them.
     pub(super) const fn sweep_age(self) -> Duration {

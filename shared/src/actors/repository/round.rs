@@ -28,7 +28,6 @@ use super::{
     held::{Held, Waiting},
     outbox_ledger::OutboxLedger,
     profile::WriteProfile,
-    sweep::is_old,
     workspace::Change,
 };
 use crate::{
@@ -36,7 +35,7 @@ use crate::{
     contracts::EventId,
     document_store::{Commit, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
-    environment::{Environment, Timestamp},
+    environment::Environment,
     metrics::Metrics,
     mutants::{self, Mutant},
 };
@@ -256,7 +255,7 @@ async fn attempt<W: Workspace>(
         changes.clear();
     }
 
-    aftermath.handed_over.extend(hand_over(tools, changes, now));
+    aftermath.handed_over.extend(hand_over(tools, changes));
     for (task, events) in std::mem::take(tasks).into_iter().zip(announced) {
         if touches(&*task, &conflicting) {
             tasks.push(task);
@@ -367,9 +366,8 @@ async fn write<W: Workspace>(
 ///
 /// An event that was caused by a record of the log goes at once, since what it rests on is there. One
 /// that a request caused may rest on events of others that its document still holds: it is held until
-/// they are gone, and goes together with them where they are so old that their owner must have died.
-fn hand_over(tools: &Tools, changes: Vec<Change>, now: Timestamp) -> Option<HandOver> {
-    let age = tools.profile.sweep_age();
+/// they are gone.
+fn hand_over(tools: &Tools, changes: Vec<Change>) -> Option<HandOver> {
     let mut held = tools.held.borrow_mut();
     let mut documents = Vec::new();
     for change in changes {
@@ -387,17 +385,18 @@ fn hand_over(tools: &Tools, changes: Vec<Change>, now: Timestamp) -> Option<Hand
         let at_once = announced.iter().all(OutboxEvent::rests_on_log);
         let foreign = carried.into_iter().filter(|event| !ledger.knows(event.id));
         let foreign: Vec<_> = foreign.filter(|_| !at_once).collect();
-        if held.is_waiting(&key) || foreign.iter().any(|event| !is_old(event.time, now, age)) {
+        if held.is_waiting(&key) || !foreign.is_empty() {
             announced.iter().for_each(|event| ledger.held(key, event.id));
             held.wait(
                 key,
                 Waiting {
                     behind: foreign,
                     events: announced,
+                    since: Instant::now(),
                 },
             );
         } else {
-            documents.push((key, [foreign, announced].concat()));
+            documents.push((key, announced));
         }
     }
     HandOver::to(tools, documents)

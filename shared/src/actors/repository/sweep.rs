@@ -2,10 +2,15 @@
 //! log has refused them.
 //!
 //! Takes the oldest first, and only those that are old: younger ones are most likely on their way
-//! from the process that announced them. Where there is more than one sweep takes on, the next one
+//! from the process that announced them. Old events of others are looked at twice: where the first of
+//! a document is gone by then, their owner lives. Where there is more than one sweep takes on, the next one
 //! goes on from there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mongodb::bson::RawDocumentBuf;
@@ -58,12 +63,15 @@ impl<W: Workspace> RepositoryActor<W> {
         let store = self.tools.store.clone();
         let collections = self.collections.clone();
         let (now, age) = (self.tools.environment.now(), self.tools.profile.sweep_age());
+        let (ledger, pause) = (self.tools.ledger.clone(), self.tools.profile.sweep_again_after());
         let look = async move {
             let mut swept = Swept::default();
             for collection in collections {
                 let from = from.get(collection.name).copied();
                 swept.look(&store, collection.name, from, (now, age)).await?;
             }
+            let knows = |event: &OutboxEvent| ledger.borrow().knows(event.id);
+            swept.leave_what_moves(&store, pause, knows).await?;
             Ok::<_, StoreError>(swept)
         };
         let swept = look.into_actor(self).map(move |swept, actor, ctx| {
@@ -157,6 +165,46 @@ impl Swept {
             }
         }
         self.to.extend(after.map(|after| (collection, after)));
+        Ok(())
+    }
+
+    /// Leaves out documents with events of others of which the first goes meanwhile.
+    async fn leave_what_moves(
+        &mut self,
+        store: &Arc<dyn DocumentStore>,
+        pause: Duration,
+        knows: impl Fn(&OutboxEvent) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut of_others: BTreeMap<&'static str, BTreeSet<Uuid>> = BTreeMap::new();
+        for (key, outbox) in &self.found {
+            if !outbox.iter().all(&knows) {
+                of_others.entry(key.collection).or_default().insert(key.id);
+            }
+        }
+        if of_others.is_empty() || pause.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+        let mut again = BTreeMap::new();
+        for (collection, ids) in &of_others {
+            let ids: Vec<_> = ids.iter().copied().collect();
+            for ids in ids.chunks(PAGE) {
+                for raw in store.find(collection, ids.to_vec()).await? {
+                    again.extend(left_behind(collection, &raw));
+                }
+            }
+        }
+        self.found.retain_mut(|(key, outbox)| {
+            if !of_others
+                .get(key.collection)
+                .is_some_and(|ids| ids.contains(&key.id))
+            {
+                return true;
+            }
+            let first = outbox.first().map(|event| event.id);
+            *outbox = again.remove(key).unwrap_or_default();
+            outbox.first().map(|event| event.id) == first
+        });
         Ok(())
     }
 }
