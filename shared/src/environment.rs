@@ -31,6 +31,12 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(millis))
     }
 
+    /// Whether this moment is so long ago. One that lies as far ahead is of another clock, or of before
+    /// this clock was set back: to wait until it has passed could take for ever, so it counts as past.
+    pub fn is_past(self, pause: Duration, now: Timestamp) -> bool {
+        now.since(self) >= pause || self > now.after(pause)
+    }
+
     /// Reads RFC 3339.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;

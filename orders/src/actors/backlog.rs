@@ -175,7 +175,7 @@ impl Look {
         let oldest = page.iter().map(|order| order.created_at).min();
         let old = page
             .iter()
-            .filter(|order| self.now.since(order.created_at) >= self.after)
+            .filter(|order| order.created_at.is_past(self.after, self.now))
             .count();
         let (all, stuck, oldest) = match page.next {
             // One that cannot be read does not become final by itself.

@@ -54,7 +54,7 @@ pub struct OpenForLong {
 
 impl OpenForLong {
     fn add(&mut self, order: &Order, after: Duration, now: Timestamp) {
-        if now.since(order.created_at) >= after {
+        if order.created_at.is_past(after, now) {
             self.orders += 1;
             self.oldest = self.oldest.into_iter().chain([order.created_at]).min();
         }

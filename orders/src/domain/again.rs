@@ -51,8 +51,8 @@ pub fn announce_again(order: &Order, pauses: Pauses, now: Timestamp) -> Option<O
     };
     let doublings = if pauses.double { times.min(DOUBLINGS) } else { 0 };
     let pause = pauses.after * 2u32.pow(doublings);
-    // A time in the future is of a clock that ran ahead: it would not be due for too long.
-    let due = since > now.after(pauses.after) || now.since(since) >= pause;
+    // Not even the first pause is waited out where the time is of another clock.
+    let due = since.is_past(pause, now) || since > now.after(pauses.after);
     (due && !order.status.is_final()).then(|| Order {
         announced_again: Some(AnnouncedAgain {
             times: times.saturating_add(1),
@@ -67,7 +67,7 @@ pub fn announce_again(order: &Order, pauses: Pauses, now: Timestamp) -> Option<O
 pub fn cancelled_again(order: &Order, validation: &OrderValidated, now: Timestamp) -> Option<OrderCancelled> {
     let lost = validation.is_valid
         && order.status == OrderStatus::Cancelled
-        && now.since(order.updated_at) >= LOST_AFTER;
+        && order.updated_at.is_past(LOST_AFTER, now);
     lost.then_some(OrderCancelled {
         id: order.id,
         customer_id: Some(order.customer_id),
@@ -184,6 +184,10 @@ mod tests {
             cancelled_again(&order, &said(true), second(2)),
             None,
             "the ordinary race"
+        );
+        assert!(
+            cancelled_again(&order, &said(true), second(-3600)).is_some(),
+            "the clock was set back by an hour"
         );
         assert_eq!(
             cancelled_again(&order, &said(false), second(11)),

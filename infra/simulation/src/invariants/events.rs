@@ -132,7 +132,11 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
         from.is_some_and(|from| offset >= from)
     };
     let (poison, letters) = (&rest.seen.poison, &rest.seen.dead_letters);
-    let early = |given: &Given| rest.seen.given_up_early.contains(given);
+    // Given up, or mended, before it had failed for good.
+    let early = |given: &Given| {
+        let mended = rest.seen.mended.contains(given) && !rest.seen.failed_for_good.contains(given);
+        mended || rest.seen.given_up_early.contains(given)
+    };
     let expected = poison
         .iter()
         .filter(|(given, _)| !gone(given) && !early(given) && !rest.no_letters);

@@ -107,7 +107,7 @@ impl<W: Workspace> RepositoryActor<W> {
                 continue;
             }
             let mut ledger = self.tools.ledger.borrow_mut();
-            outbox.retain(|event| ledger.is_left_behind(event.id, is_old(event.time, now, age)));
+            outbox.retain(|event| ledger.is_left_behind(event.id, event.time.is_past(age, now)));
             documents.push((key, outbox));
         }
         let handed_over = HandOver::to(&self.tools, documents);
@@ -207,12 +207,6 @@ impl Swept {
         });
         Ok(())
     }
-}
-
-/// Whether the owner of an event would have published it by now. One that is far in the future is of
-/// a clock that runs ahead, and would stay young for too long.
-pub(super) fn is_old(time: Timestamp, now: Timestamp, age: Duration) -> bool {
-    now.since(time) >= age || time.since(now) > age
 }
 
 fn left_behind(
