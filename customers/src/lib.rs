@@ -33,9 +33,11 @@ pub struct Customers;
 
 impl Service for Customers {
     const NAME: &'static str = NAME;
+    const EVENTS: &'static [&'static str] = contracts::EVENTS;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32001",
         admin_addr: "127.0.0.1:32011",
+        topic: contracts::TOPIC,
         group: "customer-service",
         database: "customers",
     };

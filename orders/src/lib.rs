@@ -34,9 +34,11 @@ pub struct Orders;
 
 impl Service for Orders {
     const NAME: &'static str = NAME;
+    const EVENTS: &'static [&'static str] = contracts::EVENTS;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32002",
         admin_addr: "127.0.0.1:32012",
+        topic: contracts::TOPIC,
         group: "order-service",
         database: "orders",
     };

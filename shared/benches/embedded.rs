@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
+use bson::{Binary, RawDocumentBuf, rawdoc, spec::BinarySubtype};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
-use mongodb::bson::{Binary, RawDocumentBuf, rawdoc, spec::BinarySubtype};
 use shared::{
     document_store::{
         CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write,

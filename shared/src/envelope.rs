@@ -5,14 +5,14 @@
 //! as the CloudEvents Kafka binding in binary mode. An event that is announced again gives the same
 //! record to the byte: everything in it was stored with the event.
 
-use mongodb::bson::{Binary, spec::BinarySubtype};
+use bson::{Binary, spec::BinarySubtype};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    contracts::{CustomerId, Event, EventId, OrderId},
     environment::Timestamp,
     event_log::{ConsumedRecord, Header, Position, Record},
+    events::{About, Event, EventId},
     json::{FieldError, Fields, Malformed, Text},
     mutants::{self, Mutant},
     parking::ParkedHeader,
@@ -44,12 +44,9 @@ pub struct OutboxEvent {
     pub name: String,
     /// Its content, as JSON.
     pub data: String,
-    /// Whom it is about; the key of the record. None in a letter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub customer_id: Option<CustomerId>,
-    /// The order it is about, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order_id: Option<OrderId>,
+    /// What it is about, each id a field of its own. Nothing in a letter.
+    #[serde(flatten)]
+    pub about: About,
     /// When it happened.
     pub time: Timestamp,
     /// The service that says so.
@@ -121,11 +118,9 @@ fn binary(bytes: &[u8]) -> Binary {
 }
 
 impl OutboxEvent {
-    /// An event of the aggregate `of`, which reaches `version` by it. The event has to name its
-    /// customer.
+    /// An event of the aggregate `of`, which reaches `version` by it.
     pub fn new<E: Event>(
         event: &E,
-        customer_id: CustomerId,
         of: impl Into<Uuid>,
         version: i64,
         source: &str,
@@ -137,8 +132,7 @@ impl OutboxEvent {
             id,
             name: E::NAME.to_owned(),
             data: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
-            customer_id: Some(customer_id),
-            order_id: event.order_id(),
+            about: event.about(),
             time,
             source: source.to_owned(),
             context: Context {
@@ -158,8 +152,7 @@ impl OutboxEvent {
             id,
             name: Letter::NAME.to_owned(),
             data: String::new(),
-            customer_id: None,
-            order_id: None,
+            about: About::default(),
             time,
             source: String::new(),
             context: Context::default(),
@@ -169,8 +162,7 @@ impl OutboxEvent {
 
     /// What it is about: of one subject, events are published in their order.
     pub fn subject(&self) -> Uuid {
-        let order = self.order_id.map(Uuid::from);
-        order.or(self.customer_id.map(Uuid::from)).unwrap_or(self.id.0)
+        self.about.subject().unwrap_or(self.id.0)
     }
 
     /// Whether what it rests on is in the log for sure: it was caused by a record of the log.
@@ -212,9 +204,9 @@ impl OutboxEvent {
         header("content-type", "application/json".into());
         Record {
             topic: topic.to_owned(),
-            key: (self.customer_id)
+            key: (self.about.key())
                 .filter(|_| !mutants::is_active(Mutant::UnkeyedRecords))
-                .map(|customer| customer.to_string().into_bytes()),
+                .map(|key| key.to_string().into_bytes()),
             value: Some(serde_json::to_vec(&value).expect("two strings are always JSON")),
             headers,
         }
@@ -345,10 +337,24 @@ pub(crate) fn header(record: &ConsumedRecord, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        contracts::{OrderCreated, OrderStatus},
-        money::Money,
-    };
+
+    #[derive(Serialize)]
+    struct ParcelSent {
+        id: Uuid,
+        house: Uuid,
+    }
+
+    impl Event for ParcelSent {
+        const NAME: &'static str = "ParcelSent";
+        fn read(fields: Fields<'_>) -> Result<ParcelSent, Vec<FieldError>> {
+            Err(fields.into_errors())
+        }
+        fn about(&self) -> About {
+            About::default()
+                .with("house_id", self.house)
+                .with("parcel_id", self.id)
+        }
+    }
 
     fn consumed(value: &str, headers: Vec<Header>) -> ConsumedRecord {
         ConsumedRecord {
@@ -364,25 +370,22 @@ mod tests {
         }
     }
 
-    fn order_created() -> OutboxEvent {
-        let customer_id = CustomerId(Uuid::from_u128(2));
-        let order = OrderCreated {
-            id: OrderId(Uuid::from_u128(1)),
-            customer_id,
-            amount: Money::units(800),
-            status: OrderStatus::Created,
+    fn parcel_sent() -> OutboxEvent {
+        let sent = ParcelSent {
+            id: Uuid::from_u128(1),
+            house: Uuid::from_u128(2),
         };
         let context = Context {
             correlation_id: "request".into(),
             causation_id: None,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         };
-        OutboxEvent::new(&order, customer_id, order.id, 1, "orders", Timestamp(0), &context)
+        OutboxEvent::new(&sent, sent.id, 1, "parcels", Timestamp(0), &context)
     }
 
     #[test]
     fn what_is_published_is_read_back() {
-        let event = order_created();
+        let event = parcel_sent();
         let record = event.record("t");
         let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
         let received = Received::read(&consumed(&value, record.headers)).unwrap();
@@ -398,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_trace_goes_on_through_the_event() {
-        let traceparent = order_created().context.traceparent.unwrap();
+        let traceparent = parcel_sent().context.traceparent.unwrap();
         assert!(traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
         assert!(!traceparent.contains("b7ad6b7169203331"));
         assert_eq!(traceparent.len(), 55);
@@ -462,8 +465,8 @@ mod tests {
             ],
         };
         let letter = OutboxEvent::letter(EventId(Uuid::from_u128(7)), &record, Timestamp(5));
-        let bytes = mongodb::bson::serialize_to_vec(&letter).unwrap();
-        let read: OutboxEvent = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+        let bytes = bson::serialize_to_vec(&letter).unwrap();
+        let read: OutboxEvent = bson::deserialize_from_slice(&bytes).unwrap();
         assert_eq!(read, letter);
         assert_eq!(read.record("t"), record);
         assert_eq!(read.letter.unwrap().header("dl-reason"), Some("Malformed"));
@@ -471,19 +474,19 @@ mod tests {
 
     #[test]
     fn an_event_is_stored_as_before_there_were_letters() {
-        let bytes = mongodb::bson::serialize_to_vec(&order_created()).unwrap();
-        let stored: mongodb::bson::Document = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+        let bytes = bson::serialize_to_vec(&parcel_sent()).unwrap();
+        let stored: bson::Document = bson::deserialize_from_slice(&bytes).unwrap();
         let fields: Vec<_> = stored.keys().map(String::as_str).collect();
-        let before = "_id name data customerId orderId time source correlationId traceparent";
+        let before = "_id name data houseId parcelId time source correlationId traceparent";
         assert_eq!(fields.join(" "), before);
     }
 
     #[test]
     fn an_outbox_event_survives_its_document() {
-        let event = order_created();
-        let bytes = mongodb::bson::serialize_to_vec(&event).unwrap();
+        let event = parcel_sent();
+        let bytes = bson::serialize_to_vec(&event).unwrap();
         assert_eq!(
-            mongodb::bson::deserialize_from_slice::<OutboxEvent>(&bytes).unwrap(),
+            bson::deserialize_from_slice::<OutboxEvent>(&bytes).unwrap(),
             event
         );
     }

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mongodb::bson;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use uuid::Uuid;

@@ -1,12 +1,11 @@
-//! The kit that services are built from. Knows nothing of orders and customers, except in
-//! [`contracts`].
+//! The kit that services are built from.
 //!
 //! In the order in which a newcomer should read:
 //!
 //! | module | |
 //! | --- | --- |
-//! | [`contracts`] | what the services agree on: ids, words, events |
 //! | [`json`], [`money`], [`environment`] | reading tolerantly, exact sums, clock and chance in one place |
+//! | [`events`] | what services tell each other: events, ids, words |
 //! | [`envelope`] | an event between its outbox and the log |
 //! | [`event_log`], [`document_store`] | the two ports, each with an adapter for a real engine and an embedded one |
 //! | [`embedded`] | what the embedded adapters stand on: group commits over one file |
@@ -21,10 +20,10 @@
 //! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
 //! a rebalance waits for anything; no timer stands between a command and its commit.
 
-pub mod contracts;
 pub mod json;
 pub mod money;
 pub mod environment;
+pub mod events;
 pub mod envelope;
 pub mod event_log;
 pub mod document_store;
@@ -39,5 +38,3 @@ pub mod service;
 pub mod operator;
 pub mod program;
 pub mod mutants;
-#[cfg(feature = "testing")]
-pub mod testing;

@@ -21,6 +21,7 @@ use crate::{
     envelope::{OutboxEvent, Received},
     environment::Environment,
     event_log::Position,
+    events::About,
 };
 
 /// How log lines are written.
@@ -252,24 +253,20 @@ impl NowAndThen {
     }
 }
 
-/// A log line in the making: the fields that say which event, which order, where.
+/// A log line in the making: the fields that say which event, what it is about, where.
 pub struct Step<'a> {
-    fields: Vec<(&'static str, Value<'a>)>,
+    fields: Vec<(&'a str, Value<'a>)>,
 }
 
 impl<'a> Step<'a> {
     /// A step about an event in an outbox, which is in the log by now.
     pub fn published(event: &'a OutboxEvent, position: &'a Position) -> Step<'a> {
-        let mut step = Step {
+        let step = Step {
             fields: Vec::with_capacity(8),
-        };
-        if let Some(order_id) = &event.order_id {
-            step = step.with("order_id", order_id);
         }
-        let step = step
-            .with_some("customer_id", &event.customer_id)
-            .with("event_id", &event.id)
-            .at(position);
+        .ids(&event.about)
+        .with("event_id", &event.id)
+        .at(position);
         match event.letter {
             Some(_) => step,
             None => step.with("correlation_id", &event.context.correlation_id),
@@ -287,21 +284,27 @@ impl<'a> Step<'a> {
     }
 
     /// A step about something else.
-    pub fn about(name: &'static str, value: &'a dyn fmt::Display) -> Step<'a> {
+    pub fn about(name: &'a str, value: &'a dyn fmt::Display) -> Step<'a> {
         Step {
             fields: Vec::with_capacity(8),
         }
         .with(name, value)
     }
 
+    /// A field for each id.
+    pub fn ids(self, about: &'a About) -> Step<'a> {
+        let ids = about.fields();
+        ids.fold(self, |step, (name, id)| step.with(name, id))
+    }
+
     /// One more field.
-    pub fn with(mut self, name: &'static str, value: &'a dyn fmt::Display) -> Step<'a> {
+    pub fn with(mut self, name: &'a str, value: &'a dyn fmt::Display) -> Step<'a> {
         self.fields.push((name, Value::from_dyn_display(value)));
         self
     }
 
     /// One more field, where there is a value.
-    pub fn with_some<T: fmt::Display>(self, name: &'static str, value: &'a Option<T>) -> Step<'a> {
+    pub fn with_some<T: fmt::Display>(self, name: &'a str, value: &'a Option<T>) -> Step<'a> {
         match value {
             Some(value) => self.with(name, value),
             None => self,

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use mongodb::bson::{Bson, Decimal128};
+use bson::{Bson, Decimal128};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
@@ -264,8 +264,8 @@ mod tests {
         }
         for text in ["800.0", "-999999999999999.9999", "0.0001", "0.0", "100000.0"] {
             let amount = Money::parse(text).unwrap();
-            let bytes = mongodb::bson::serialize_to_vec(&Holder { amount }).unwrap();
-            let back: Holder = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+            let bytes = bson::serialize_to_vec(&Holder { amount }).unwrap();
+            let back: Holder = bson::deserialize_from_slice(&bytes).unwrap();
             assert_eq!(back.amount.to_string(), text);
         }
     }
@@ -277,8 +277,8 @@ mod tests {
             amount: Money,
         }
         let read = |amount: Bson| {
-            let bytes = mongodb::bson::serialize_to_vec(&mongodb::bson::doc! { "amount": amount }).unwrap();
-            mongodb::bson::deserialize_from_slice::<Holder>(&bytes).map(|holder| holder.amount.to_string())
+            let bytes = bson::serialize_to_vec(&bson::doc! { "amount": amount }).unwrap();
+            bson::deserialize_from_slice::<Holder>(&bytes).map(|holder| holder.amount.to_string())
         };
         for (amount, said) in [
             (Bson::Int32(1000), "1000.0"),

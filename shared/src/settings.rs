@@ -7,7 +7,6 @@ use clap::Args;
 
 use crate::{
     actors::repository::WriteProfile,
-    contracts,
     document_store::mongo::fitting_uri,
     event_log::kafka::{self, GroupProtocol},
     http::parse_duration,
@@ -21,6 +20,8 @@ pub struct Defaults {
     pub http_addr: &'static str,
     /// `ADMIN_ADDR`.
     pub admin_addr: &'static str,
+    /// `KAFKA_TOPIC`.
+    pub topic: &'static str,
     /// `KAFKA_GROUP`.
     pub group: &'static str,
     /// `MONGODB_DATABASE`.
@@ -55,8 +56,8 @@ pub struct Arguments {
     )]
     pub kafka_brokers: Option<String>,
     /// Topic of the events; the dead letters go to this plus `.dead-letters`
-    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", default_value = contracts::TOPIC, hide_env_values = true)]
-    pub kafka_topic: String,
+    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", hide_env_values = true)]
+    pub kafka_topic: Option<String>,
     /// Partitions to create the topic with; so many instances of a service share its events at most
     #[arg(
         long,
@@ -295,7 +296,7 @@ impl Arguments {
         let http_addr = check.read("HTTP_ADDR", address(&or(&self.http_addr, defaults.http_addr)));
         let admin_addr = check.read("ADMIN_ADDR", address(&or(&self.admin_addr, defaults.admin_addr)));
         let http_workers = check.read("HTTP_WORKERS", number(&self.http_workers, 1, 64));
-        let topic = check.read("KAFKA_TOPIC", name(&self.kafka_topic));
+        let topic = check.read("KAFKA_TOPIC", name(&or(&self.kafka_topic, defaults.topic)));
         let partitions = check.read("KAFKA_PARTITIONS", number(&self.kafka_partitions, 1, 10_000));
         let replication = check.read("KAFKA_REPLICATION", replication(&self.kafka_replication));
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
@@ -451,6 +452,7 @@ mod tests {
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:0",
         admin_addr: "127.0.0.1:0",
+        topic: "Topic",
         group: "group",
         database: "database",
     };
@@ -510,7 +512,7 @@ mod tests {
         let settings = parse(&[]).service(DEFAULTS, &mut check).unwrap();
         assert_eq!(
             (settings.topic.as_str(), settings.group.as_str()),
-            ("ReactiveMicroservices", "group")
+            ("Topic", "group")
         );
         assert!(check.errors().is_empty());
     }

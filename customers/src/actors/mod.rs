@@ -4,12 +4,12 @@
 //! To handle another event: one file `on_<event>.rs` and one line in [`start`].
 
 use actix::{Actor, Recipient};
+use contracts::{OrderCancelled, OrderCreated};
 use shared::{
     actors::{
         consumer::Routes,
         repository::{Execute, Find, List},
     },
-    contracts::{OrderCancelled, OrderCreated},
     service::Kit,
 };
 

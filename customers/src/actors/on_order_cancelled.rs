@@ -4,13 +4,11 @@
 //! deliveries may overlap; order per key is the consumer's promise.
 
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
-use shared::{
-    actors::{
-        consumer::{Handle, HandlerError, outcome},
-        essential::Essential,
-        repository::Execute,
-    },
-    contracts::OrderCancelled,
+use contracts::OrderCancelled;
+use shared::actors::{
+    consumer::{Handle, HandlerError, outcome},
+    essential::Essential,
+    repository::Execute,
 };
 
 use super::repository::ReleaseCredit;

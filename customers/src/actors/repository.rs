@@ -2,9 +2,9 @@
 //!
 //! A round is one transaction: a customer's sum and its reservations change together or not at all.
 
+use contracts::{CustomerId, OrderCreated, OrderId};
 use shared::{
     actors::repository::{Command, Copies, CopiesOf, Parking, Workspace},
-    contracts::{CustomerId, OrderCreated, OrderId},
     document_store::{DocumentKey, key},
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
@@ -65,7 +65,7 @@ impl Command for CreateCustomer {
         let creation = domain::create(documents.customers.get(self.new.id), &self.new, now);
         if let Creation::Created(customer, event) = &creation {
             let id = customer.id;
-            let event = OutboxEvent::new(event, id, id, 1, crate::NAME, now, &self.context);
+            let event = OutboxEvent::new(event, id, 1, crate::NAME, now, &self.context);
             documents.customers.put(customer.clone(), [event]);
         }
         creation
@@ -112,15 +112,7 @@ impl Command for ChangeCreditLimit {
         let Some((changed, event)) = domain::change_credit_limit(&customer, self.credit_limit, now) else {
             return Some(customer);
         };
-        let event = OutboxEvent::new(
-            &event,
-            id,
-            id,
-            changed.limit_changes,
-            crate::NAME,
-            now,
-            &self.context,
-        );
+        let event = OutboxEvent::new(&event, id, changed.limit_changes, crate::NAME, now, &self.context);
         documents.customers.put(changed.clone(), [event]);
         Some(changed)
     }
@@ -182,7 +174,6 @@ impl Command for ReserveCredit {
             let restamped = mutants::is_active(Mutant::RestampEvent).then_some(now);
             let event = OutboxEvent::new(
                 &said,
-                reservation.customer_id,
                 id,
                 1,
                 crate::NAME,

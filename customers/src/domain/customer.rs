@@ -1,8 +1,8 @@
 //! A customer and the credit granted to it.
 
+use contracts::{CreditLimitChanged, CustomerCreated, CustomerId};
 use serde::{Deserialize, Serialize};
 use shared::{
-    contracts::{CreditLimitChanged, CustomerCreated, CustomerId},
     document_store::{CollectionSettings, Document, numbers},
     environment::Timestamp,
     money::Money,

@@ -1,9 +1,9 @@
 //! Credit set aside for an order. One document for each order: what was decided, how it stands, and
 //! the proof that it was decided once.
 
+use contracts::{CustomerId, OrderCreated, OrderId, OrderValidated, Refusal};
 use serde::{Deserialize, Serialize};
 use shared::{
-    contracts::{CustomerId, OrderCreated, OrderId, OrderValidated, Refusal},
     document_store::{CollectionSettings, Document, Index},
     envelope::Context,
     environment::Timestamp,
@@ -190,7 +190,7 @@ pub fn release(
 
 #[cfg(test)]
 mod tests {
-    use shared::contracts::OrderStatus;
+    use contracts::OrderStatus;
 
     use super::*;
     use crate::domain::customer::tests::customer;

@@ -1,10 +1,10 @@
 //! Customers over HTTP: the resources, and the routes of the C# services.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use contracts::{CustomerId, OrderId, Refusal};
 use serde::Serialize;
 use shared::{
     actors::repository::{Find, List},
-    contracts::{CustomerId, OrderId, Refusal},
     document_store::{Document, IndexValue},
     envelope::Context,
     environment::Timestamp,

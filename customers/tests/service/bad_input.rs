@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
-use shared::testing::http::{Answer, chunked, read_to_end};
+use testing::http::{Answer, chunked, read_to_end};
 use uuid::Uuid;
 
 use super::{Service, customer};

@@ -1,7 +1,7 @@
 //! Documents that people have changed with their tools.
 
 use serde_json::{Value, json};
-use shared::testing::service::bson::{Bson, Document, doc};
+use testing::service::bson::{Bson, Document, doc};
 use uuid::Uuid;
 
 use super::{Service, about, credit, customer, order_created};

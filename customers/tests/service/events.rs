@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use contracts::TOPIC;
 use serde_json::json;
-use shared::{
-    contracts::TOPIC,
-    event_log::{Header, Record},
-    testing::service::{Seen, event, headers},
-};
+use shared::event_log::{Header, Record};
+use testing::service::{Seen, event, headers};
 use uuid::Uuid;
 
 use super::{Service, about, credit, customer, order_cancelled, order_created};

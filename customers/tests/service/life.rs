@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use customers::Customers;
 use serde_json::json;
-use shared::testing::{
+use testing::{
     faults::Mode,
     http::Answer,
     service::{Setup, event},

@@ -10,7 +10,7 @@ mod wire;
 
 use customers::Customers;
 use serde_json::{Value, json};
-use shared::testing::service::{Seen, ServiceUnderTest};
+use testing::service::{Seen, ServiceUnderTest};
 use uuid::Uuid;
 
 type Service = ServiceUnderTest<Customers>;

@@ -1,14 +1,14 @@
 //! Events that cannot be handled: they stop their own order and nothing else, until somebody decides.
 
+use contracts::TOPIC;
 use customers::Customers;
 use serde_json::{Value, json};
 use shared::{
-    contracts::TOPIC,
     envelope::text_header,
     event_log::Record,
     parking::{KeyId, ParkedId},
-    testing::service::{Seen, Setup, Tape, bson, event},
 };
+use testing::service::{Seen, Setup, Tape, bson, event};
 use uuid::Uuid;
 
 use super::{Service, about, credit, customer, order_created};
@@ -57,7 +57,7 @@ fn id(record: &Value) -> &str {
     record["id"].as_str().expect("an id")
 }
 
-fn post(service: &Service, record: &Value, action: &str, body: &Value) -> shared::testing::http::Answer {
+fn post(service: &Service, record: &Value, action: &str, body: &Value) -> testing::http::Answer {
     let path = format!("/admin/parked/{}/{action}", id(record));
     service.admin.post(&path, body)
 }

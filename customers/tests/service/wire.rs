@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use shared::testing::http::read_to_end;
+use testing::http::read_to_end;
 use uuid::Uuid;
 
 use super::{

@@ -114,7 +114,7 @@ struct AuditArguments {
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
     mongo: String,
     /// Topic of the events
-    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", default_value = shared::contracts::TOPIC, hide_env_values = true)]
+    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", default_value = contracts::TOPIC, hide_env_values = true)]
     topic: String,
     /// Database of Customers
     #[arg(long, value_name = "NAME", default_value = "customers")]

@@ -266,7 +266,7 @@ fn spoiled_records_are_told() {
             .into(),
     };
     let shipped = json!({ "id": rest.shipped, "customerId": customer, "amount": 1.0 });
-    let id = |name: &str| shared::contracts::EventId::of(rest.shipped, name, 2).to_string();
+    let id = |name: &str| shared::events::EventId::of(rest.shipped, name, 2).to_string();
     rest.publish(event("OrderShipped", shipped.clone(), id("OrderShipped")));
     rest.assert_told(Invariant::I7, "the same event with other bytes");
     rest.publish(event("OrderCancelled", shipped, id("OrderCancelled")));

@@ -187,7 +187,7 @@ struct RunArguments {
     )]
     kafka: Option<String>,
     /// Its topic
-    #[arg(long, value_name = "NAME", default_value = shared::contracts::TOPIC, help_heading = "A system that runs already")]
+    #[arg(long, value_name = "NAME", default_value = contracts::TOPIC, help_heading = "A system that runs already")]
     topic: String,
     /// Its MongoDB, for what that does and for --stored
     #[arg(

@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
+use contracts::{OrderCancelled, OrderCreated, OrderShipped, OrderValidated};
 use shared::{
-    contracts::{Event, OrderCancelled, OrderCreated, OrderShipped, OrderValidated},
     event_log::{ConsumedRecord, EventLog, Record, Tail},
+    events::Event,
 };
 use uuid::Uuid;
 
@@ -85,19 +86,19 @@ fn copy(record: ConsumedRecord) -> Record {
 
 #[cfg(test)]
 mod tests {
+    use contracts::{CancelReason, CustomerId, OrderId};
     use shared::{
-        contracts::{CancelReason, CustomerId, EventId, OrderId},
         envelope::{Context, OutboxEvent},
         environment::Timestamp,
         event_log::Position,
+        events::EventId,
     };
 
     use super::*;
 
     fn record<E: Event>(event: &E) -> ConsumedRecord {
-        let customer = CustomerId(Uuid::from_u128(1));
         let (of, context) = (Uuid::from_u128(7), Context::default());
-        let event = OutboxEvent::new(event, customer, of, 2, "orders", Timestamp(0), &context);
+        let event = OutboxEvent::new(event, of, 2, "orders", Timestamp(0), &context);
         let record = event.record("topic");
         ConsumedRecord {
             position: Position {

@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use contracts::TOPIC;
 use engines::{Engine, EngineSettings, Engines};
 use fleet::{Instance, Launch, Service};
 use shared::{
-    contracts::TOPIC,
     document_store::{
         DocumentStore,
         embedded::EmbeddedStore,

@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::ensure;
+use contracts::{CustomerId, OrderId, OrderStatus};
 use customers::domain::{Customer, Reservation, ReservationState};
 use orders::domain::Order;
 use shared::{
-    contracts::{CustomerId, OrderId, OrderStatus},
     document_store::{Commit, Document, DocumentStore, Outcome, Write, encode, key},
     envelope::Context,
     environment::{Environment, Timestamp},

@@ -4,6 +4,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use ::customers::Customers;
+use contracts::{CustomerId, OrderId};
 use futures_util::future::join_all;
 use orders::{
     Orders,
@@ -13,12 +14,7 @@ use orders::{
     },
     domain::{Change, Creation, NewOrder, Order},
 };
-use shared::{
-    actors::repository::Find,
-    contracts::{CustomerId, OrderId},
-    envelope::Context,
-    money::Money,
-};
+use shared::{actors::repository::Find, envelope::Context, money::Money};
 
 use tokio::time::Instant;
 

@@ -2,7 +2,8 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use shared::contracts::{CustomerCreated, Event, OrderCreated, OrderShipped, OrderValidated, TOPIC};
+use contracts::{CustomerCreated, OrderCreated, OrderShipped, OrderValidated, TOPIC};
+use shared::events::Event;
 use tokio::time::Instant;
 
 use crate::{

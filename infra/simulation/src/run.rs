@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
+use contracts::{CustomerId, OrderId, OrderStatus, TOPIC};
 use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
 use orders::{Orders, domain::Order};
 use shared::{
-    contracts::{CustomerId, OrderId, OrderStatus, TOPIC, dead_letter_topic},
     document_store::DocumentKey,
     envelope::OutboxEvent,
     event_log::{Offset, Record},
+    events::dead_letter_topic,
     logging::LogFormat,
     service::Service,
     settings::ServiceSettings,

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bson::RawDocumentBuf;
+use contracts::{self, CustomerId, OrderCreated, OrderId, OrderValidated, TOPIC};
 use customers::domain::{Customer, Reservation};
-use mongodb::bson::RawDocumentBuf;
 use orders::domain::Order;
 use shared::{
-    contracts::{self, CustomerId, OrderCreated, OrderId, OrderValidated, TOPIC, dead_letter_topic},
     document_store::{Document, decode, outbox},
     event_log::{Offset, Partition, Position, Record},
+    events::{self, dead_letter_topic},
     money::Money,
     parking::{ParkedRecord, ParkedState, Verb},
 };
@@ -336,7 +337,7 @@ fn limits(events: &[shared::envelope::OutboxEvent], already: i64, customer: &Cus
     let changes = usize::try_from(customer.limit_changes - already).unwrap_or(0);
     let announced: Vec<_> = events
         .iter()
-        .filter_map(|event| contracts::read::<contracts::CreditLimitChanged>(&event.data).ok())
+        .filter_map(|event| events::read::<contracts::CreditLimitChanged>(&event.data).ok())
         .map(|event| event.credit_limit)
         .collect();
     announced[announced.len().saturating_sub(changes)..].to_vec()

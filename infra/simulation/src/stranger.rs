@@ -4,11 +4,11 @@
 
 use std::rc::Rc;
 
+use contracts::{CustomerId, OrderCreated, OrderId, TOPIC};
 use customers::Customers;
 use orders::Orders;
 use serde_json::json;
 use shared::{
-    contracts::{CustomerId, OrderCreated, OrderId, TOPIC},
     event_log::{Position, Record},
     service::Service,
 };

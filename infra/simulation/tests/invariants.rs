@@ -4,17 +4,18 @@
 
 use std::time::Duration;
 
+use contracts::{
+    CancelReason, CustomerId, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated, Refusal,
+    TOPIC,
+};
 use customers::domain::{Customer, Reservation, ReservationState};
 use orders::domain::Order;
 use shared::{
-    contracts::{
-        CancelReason, CustomerId, Event, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated,
-        Refusal, TOPIC,
-    },
     document_store::DocumentKey,
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
     event_log::Position,
+    events::Event,
     money::Money,
     parking::{ParkedState, Verb},
 };
@@ -91,7 +92,7 @@ fn position(offset: i64) -> Position {
 }
 
 fn append<E: Event>(seen: &mut Seen, event: &E) {
-    let event = OutboxEvent::new(event, CUSTOMER, ORDER, 1, "test", NOW, &Context::default());
+    let event = OutboxEvent::new(event, ORDER, 1, "test", NOW, &Context::default());
     let offset = i64::try_from(seen.log.len()).unwrap();
     seen.log.push((position(offset), event.record(TOPIC)));
     seen.announced.insert(event.id.to_string(), event.record(TOPIC));

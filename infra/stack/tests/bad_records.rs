@@ -11,17 +11,15 @@ use chaos::odd::{
     Row, bytes, named, odd_orders, order_with, stray, table, under_key,
 };
 use serde_json::{Value, json};
-use shared::{
-    event_log::{
-        ConsumedRecord, EventLog as _, Position, Record, TailFrom,
-        kafka::{KafkaLog, KafkaSettings},
-    },
-    testing::service::headers,
+use shared::event_log::{
+    ConsumedRecord, EventLog as _, Position, Record, TailFrom,
+    kafka::{KafkaLog, KafkaSettings},
 };
 use support::{
     deployment::{Deployment, Instance},
     eventually, read_on,
 };
+use testing::service::headers;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 

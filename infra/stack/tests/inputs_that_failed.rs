@@ -12,10 +12,8 @@ use std::{thread, time::Duration};
 use customers::Customers;
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::{
-    event_log::{Header, Record},
-    testing::service::{Seen, ServiceUnderTest, Setup, event},
-};
+use shared::event_log::{Header, Record};
+use testing::service::{Seen, ServiceUnderTest, Setup, event};
 use uuid::Uuid;
 
 type Service<S> = ServiceUnderTest<S>;

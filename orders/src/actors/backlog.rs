@@ -13,12 +13,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
+use contracts::OrderStatus;
 use shared::{
     actors::{
         essential::Essential,
         repository::{Count, List},
     },
-    contracts::OrderStatus,
     document_store::{Document, IndexValue, Order as Direction, Query},
     environment::{Environment, Timestamp},
     metrics::Metrics,

@@ -4,12 +4,12 @@
 //! To handle another event: one file `on_<event>.rs` and one line in [`start`].
 
 use actix::{Actor, Recipient};
+use contracts::OrderValidated;
 use shared::{
     actors::{
         consumer::Routes,
         repository::{Execute, Find, List},
     },
-    contracts::OrderValidated,
     service::Kit,
 };
 

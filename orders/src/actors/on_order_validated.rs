@@ -4,13 +4,11 @@
 //! state of its own, so deliveries may overlap; order per key is the consumer's promise.
 
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
-use shared::{
-    actors::{
-        consumer::{Handle, HandlerError, outcome},
-        essential::Essential,
-        repository::Execute,
-    },
-    contracts::OrderValidated,
+use contracts::OrderValidated;
+use shared::actors::{
+    consumer::{Handle, HandlerError, outcome},
+    essential::Essential,
+    repository::Execute,
 };
 
 use super::{order_watch::OrderIsFinal, repository::ApplyValidation};

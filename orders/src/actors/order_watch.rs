@@ -16,10 +16,8 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, SpawnHandle,
     WrapFuture,
 };
-use shared::{
-    actors::{essential::Essential, repository::Find},
-    contracts::OrderId,
-};
+use contracts::OrderId;
+use shared::actors::{essential::Essential, repository::Find};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
@@ -246,12 +244,12 @@ mod tests {
     use std::sync::Mutex;
 
     use actix::Addr;
+    use contracts::{CustomerId, OrderStatus};
     use shared::{
         actors::{
             essential::Essentials,
             repository::{Found, RepositoryError},
         },
-        contracts::{CustomerId, OrderStatus},
         envelope::Context as EventContext,
         environment::Timestamp,
         money::Money,

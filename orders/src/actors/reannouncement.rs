@@ -16,13 +16,13 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, ResponseActFuture, WrapFuture};
+use contracts::OrderStatus;
 use futures_util::future::join_all;
 use shared::{
     actors::{
         essential::Essential,
         repository::{Execute, List},
     },
-    contracts::OrderStatus,
     document_store::{Document, IndexValue, Order as Direction, Query},
     environment::{Environment, Timestamp},
     metrics::Metrics,
@@ -238,12 +238,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use actix::{Handler, MessageResult};
-    use shared::{
-        actors::repository::Found,
-        contracts::{CustomerId, OrderId},
-        envelope::Context as EventContext,
-        money::Money,
-    };
+    use contracts::{CustomerId, OrderId};
+    use shared::{actors::repository::Found, envelope::Context as EventContext, money::Money};
 
     use super::*;
     use crate::domain::{Creation, NewOrder, create};

@@ -3,12 +3,13 @@
 //! A command changes one order, which carries its events itself: one single-document write is
 //! atomic, so no transaction is needed.
 
+use contracts::{CustomerId, OrderId, OrderStatus, OrderValidated};
 use shared::{
     actors::repository::{Command, Copies, CopiesOf, Parking, Workspace},
-    contracts::{CustomerId, Event, OrderId, OrderStatus, OrderValidated},
     document_store::{DocumentKey, key},
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
+    events::Event,
     logging::Step,
 };
 
@@ -44,35 +45,19 @@ impl Workspace for OrdersWorkspace {
 
 /// The event that announces (again) that an order is created.
 pub fn announcement(order: &Order) -> OutboxEvent {
-    let Order {
-        id,
-        customer_id,
-        created_at,
-        context,
-        ..
-    } = order;
     OutboxEvent::new(
         &order.created(),
-        *customer_id,
-        *id,
+        order.id,
         CREATION,
         crate::NAME,
-        *created_at,
-        context,
+        order.created_at,
+        &order.context,
     )
 }
 
 /// The event that announces the end of an order, which came at `time` from `context`.
 fn ending<E: Event>(order: &Order, event: &E, time: Timestamp, context: &Context) -> OutboxEvent {
-    OutboxEvent::new(
-        event,
-        order.customer_id,
-        order.id,
-        END,
-        crate::NAME,
-        time,
-        context,
-    )
+    OutboxEvent::new(event, order.id, END, crate::NAME, time, context)
 }
 
 /// Puts a changed order and announces its end.

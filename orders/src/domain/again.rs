@@ -6,12 +6,9 @@
 
 use std::time::Duration;
 
+use contracts::{OrderCancelled, OrderStatus, OrderValidated};
 use serde::{Deserialize, Serialize};
-use shared::{
-    contracts::{OrderCancelled, OrderStatus, OrderValidated},
-    document_store::numbers,
-    environment::Timestamp,
-};
+use shared::{document_store::numbers, environment::Timestamp};
 
 use super::Order;
 
@@ -78,11 +75,8 @@ pub fn cancelled_again(order: &Order, validation: &OrderValidated, now: Timestam
 
 #[cfg(test)]
 mod tests {
-    use shared::{
-        contracts::{CustomerId, OrderId},
-        envelope::Context,
-        money::Money,
-    };
+    use contracts::{CustomerId, OrderId};
+    use shared::{envelope::Context, money::Money};
     use uuid::Uuid;
 
     use super::*;

@@ -7,12 +7,12 @@
 //!
 //! Shipped and Cancelled are final: whatever comes later changes nothing.
 
+use contracts::{
+    CancelReason, CustomerId, OrderCancelled, OrderCreated, OrderId, OrderShipped, OrderStatus,
+    OrderValidated,
+};
 use serde::{Deserialize, Serialize};
 use shared::{
-    contracts::{
-        CancelReason, CustomerId, OrderCancelled, OrderCreated, OrderId, OrderShipped, OrderStatus,
-        OrderValidated,
-    },
     document_store::{CollectionSettings, Document, Index},
     envelope::Context,
     environment::Timestamp,
@@ -220,7 +220,7 @@ pub fn cancel(order: Option<&Order>, now: Timestamp) -> Change {
 
 #[cfg(test)]
 mod tests {
-    use shared::contracts::Refusal;
+    use contracts::Refusal;
 
     use super::*;
 

@@ -1,10 +1,10 @@
 //! Orders over HTTP: the resources, and the route of the C# services.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use contracts::{CancelReason, CustomerId, OrderId, OrderStatus};
 use serde::Serialize;
 use shared::{
     actors::repository::{Find, List},
-    contracts::{CancelReason, CustomerId, OrderId, OrderStatus},
     document_store::{Document, IndexValue},
     envelope::Context,
     environment::Timestamp,

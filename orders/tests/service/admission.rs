@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orders::Orders;
 use serde_json::json;
-use shared::testing::service::{Setup, bson::doc};
+use testing::service::{Setup, bson::doc};
 use uuid::Uuid;
 
 use super::{Service, order, status, valid};
@@ -74,8 +74,8 @@ fn an_idle_instance_knows_the_open_orders_of_another_and_the_age_of_the_oldest()
     for instance in [&busy, &idle] {
         instance.until("it counts three", || instance.gauge("orders_open{") == Some(3.0));
     }
-    let created = shared::testing::service::bson::DateTime::now().timestamp_millis() - 90_000;
-    let created = shared::testing::service::bson::DateTime::from_millis(created);
+    let created = testing::service::bson::DateTime::now().timestamp_millis() - 90_000;
+    let created = testing::service::bson::DateTime::from_millis(created);
     busy.setup.set("orders", id, &doc! { "createdAt": created });
     for instance in [&busy, &idle] {
         instance.until("it knows how old the oldest is", || {

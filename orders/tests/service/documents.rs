@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::{
-    environment::Timestamp,
-    testing::service::{
-        Setup,
-        bson::{Bson, DateTime, doc},
-    },
+use shared::environment::Timestamp;
+use testing::service::{
+    Setup,
+    bson::{Bson, DateTime, doc},
 };
 use uuid::Uuid;
 
@@ -87,7 +85,7 @@ fn an_end_that_the_log_lost_is_announced_again_with_the_same_bytes() {
     // In the ordinary race the validation comes just behind.
     service.publish_event("OrderValidated", &valid(id), customer);
     service.until_handled("OrderValidated", 1);
-    let ended = |tape: &mut shared::testing::service::Tape| {
+    let ended = |tape: &mut testing::service::Tape| {
         tape.events("OrderCancelled")
             .into_iter()
             .filter(about(id))
@@ -106,7 +104,7 @@ fn an_end_that_the_log_lost_is_announced_again_with_the_same_bytes() {
     });
     assert_eq!(again[1].record.key, first.record.key);
     assert_eq!(again[1].record.value, first.record.value);
-    let but_time = |seen: &shared::testing::service::Seen| {
+    let but_time = |seen: &testing::service::Seen| {
         let mut headers = seen.headers.clone();
         headers.remove("ce_time");
         headers

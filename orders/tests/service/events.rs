@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use contracts::TOPIC;
 use orders::Orders;
 use serde_json::json;
-use shared::{
-    contracts::TOPIC,
-    event_log::{Header, Record},
-    testing::service::{Setup, event, headers},
-};
+use shared::event_log::{Header, Record};
+use testing::service::{Setup, event, headers};
 use uuid::Uuid;
 
 use super::{Service, about, invalid, order, status, valid};

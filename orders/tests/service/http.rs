@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::testing::{http::Answer, service::Setup};
+use testing::{http::Answer, service::Setup};
 use uuid::Uuid;
 
 use super::{Service, about, invalid, order, status, valid};

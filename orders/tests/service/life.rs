@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::testing::{
+use testing::{
     faults::Mode,
     http::Answer,
     service::{Setup, event},

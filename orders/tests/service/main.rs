@@ -11,7 +11,7 @@ mod wire;
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::testing::service::{Seen, ServiceUnderTest};
+use testing::service::{Seen, ServiceUnderTest};
 use uuid::Uuid;
 
 type Service = ServiceUnderTest<Orders>;

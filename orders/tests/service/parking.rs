@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orders::Orders;
 use serde_json::{Value, json};
-use shared::testing::service::Setup;
+use testing::service::Setup;
 use uuid::Uuid;
 
 use super::{Service, order, status, valid};

@@ -24,10 +24,10 @@ use uuid::Uuid;
 
 use crate::{
     actors::essential::{Check, Drain, Essential},
-    contracts::EventId,
     envelope::OutboxEvent,
     environment::Environment,
     event_log::{EventLog, LogError, Position},
+    events::EventId,
     logging::{NowAndThen, Step},
     metrics::Metrics,
 };

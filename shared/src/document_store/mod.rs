@@ -14,17 +14,18 @@
 //! replacement happens only to the version it was decided on; a commit that was asked for twice
 //! (same `commitId`, same writes) happens once.
 
+use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
-use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
-use crate::{contracts::EventId, environment::Timestamp};
+use crate::{environment::Timestamp, events::EventId};
 
 pub mod embedded;
 pub mod mongo;
 pub mod numbers;
 mod typed;
 
+pub use bson::Uuid as BinaryUuid;
 pub(crate) use typed::id_as_text;
 pub use typed::{
     Document, Stored, carried_over, decode, encode, encode_beside, id, key, outbox, outbox_place,

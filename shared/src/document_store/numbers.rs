@@ -5,7 +5,7 @@
 //! say exactly one number. A double says the decimal number with the fewest digits that has it as its
 //! nearest double; above `DOUBLE_DIGITS` digits that is no longer certain, and it is not read.
 
-use mongodb::bson::{Bson, RawBsonRef, spec::ElementType};
+use bson::{Bson, RawBsonRef, spec::ElementType};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, de::Error};
 

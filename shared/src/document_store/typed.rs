@@ -1,9 +1,7 @@
 //! Between a service's own documents and what the port stores: adds and reads the fields that
 //! every stored document carries.
 
-use mongodb::bson::{
-    self, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::RawBsonRef, spec::BinarySubtype,
-};
+use bson::{self, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::RawBsonRef, spec::BinarySubtype};
 use serde::{
     Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, Visitor},
@@ -12,7 +10,7 @@ use serde::{
 use uuid::Uuid;
 
 use super::{CollectionSettings, DocumentKey, OutboxPlace, StoreError, Write, numbers};
-use crate::{contracts::EventId, envelope::OutboxEvent, environment::Timestamp};
+use crate::{envelope::OutboxEvent, environment::Timestamp, events::EventId};
 
 /// A document of a service: its `_id` and its own fields, by serde; a struct without
 /// `#[serde(flatten)]`, so that its field names can be told from those that others add.
@@ -264,7 +262,7 @@ fn unfit(raw: &RawDocument, error: &dyn std::fmt::Display) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{Bson, doc};
+    use bson::{Bson, doc};
     use serde::Deserialize;
 
     use super::*;

@@ -2,10 +2,10 @@
 
 use super::{Change, Failure, Fate, NewParked, ParkedRecord, ParkedState};
 use crate::{
-    contracts::{EventId, dead_letter_topic},
     envelope::{Letter, OutboxEvent, text_header},
     environment::Timestamp,
     event_log::Record,
+    events::{EventId, dead_letter_topic},
 };
 
 /// The dead letter that a change of a record announces: each time it fails for good. None for a

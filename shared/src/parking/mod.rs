@@ -25,8 +25,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    contracts::id,
     event_log::{Offset, Partition, Position},
+    id,
 };
 
 mod job;

@@ -1,6 +1,6 @@
 //! The document of a parked record.
 
-use mongodb::bson::{Binary, Bson, spec::BinarySubtype};
+use bson::{Binary, Bson, spec::BinarySubtype};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
@@ -299,7 +299,7 @@ pub(super) fn binary(bytes: impl Into<Vec<u8>>) -> Binary {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{
+    use bson::{
         deserialize_from_document as from_document, deserialize_from_slice, doc,
         serialize_to_document as to_document, serialize_to_vec,
     };

@@ -20,10 +20,10 @@ use crate::{
         publisher::{Publish, PublisherActor},
         repository::{RepositoryActor, RepositorySettings, Workspace},
     },
-    contracts::dead_letter_topic,
     document_store::{CollectionSettings, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
+    events::dead_letter_topic,
     http::{
         self, Admission, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi, surround,
         unknown_path,
@@ -51,6 +51,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub trait Service: 'static {
     /// Its name, in logs and as the source of its events.
     const NAME: &'static str;
+    /// The names of all events of its contracts, its own and those of others.
+    const EVENTS: &'static [&'static str];
     /// Defaults of its settings.
     const DEFAULTS: Defaults;
     /// Its collections.
@@ -212,7 +214,7 @@ impl<S: Service> Actors<S> {
                 environment: environment.clone(),
                 metrics: metrics.clone(),
             },
-            routes,
+            routes: routes.known(S::EVENTS),
             environment,
             metrics,
             essentials,

@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
+use contracts::{CreditLimitChanged, CustomerCreated, Refusal};
 use shared::{
-    contracts::{CreditLimitChanged, CustomerCreated, Event as _, EventId, Refusal},
     environment::Timestamp,
+    events::{Event as _, EventId},
     money::Money,
 };
 use uuid::Uuid;

@@ -1,16 +1,13 @@
 //! What the two databases say, read as they were at one moment (a snapshot session over both),
 //! streamed in the order of ids: orders and reservations meet by merging, none is held.
 
+use contracts::{CancelReason, CustomerId, OrderId, OrderStatus, Refusal};
 use mongodb::{
     Client, ClientSession, SessionCursor,
     bson::{Document, RawDocumentBuf, deserialize_from_slice, doc},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use shared::{
-    contracts::{CancelReason, CustomerId, EventId, OrderId, OrderStatus, Refusal},
-    environment::Timestamp,
-    money::Money,
-};
+use shared::{environment::Timestamp, events::EventId, money::Money};
 use uuid::Uuid;
 
 use super::differences::{Differences, Invariant};

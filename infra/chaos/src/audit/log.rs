@@ -5,15 +5,16 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use contracts::{
+    self, CancelReason, CreditLimitChanged, CustomerCreated, OrderCancelled, OrderCreated, OrderShipped,
+    OrderValidated,
+};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use shared::{
-    contracts::{
-        self, CancelReason, CreditLimitChanged, CustomerCreated, Event, EventId, OrderCancelled,
-        OrderCreated, OrderShipped, OrderValidated,
-    },
     envelope::Received,
     environment::Timestamp,
     event_log::{ConsumedRecord, Header, kafka::consumed},
+    events::{self, Event, EventId},
     money::Money,
 };
 use uuid::Uuid;
@@ -141,7 +142,7 @@ impl LogFacts {
     }
 
     fn created(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = contracts::read::<OrderCreated>(data) else {
+        let Ok(event) = events::read::<OrderCreated>(data) else {
             return Some((Reader::Customers, "malformed-event"));
         };
         let announced = Announced {
@@ -156,7 +157,7 @@ impl LogFacts {
     }
 
     fn validated(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = contracts::read::<OrderValidated>(data) else {
+        let Ok(event) = events::read::<OrderValidated>(data) else {
             return Some((Reader::Orders, "malformed-event"));
         };
         let announced = Announced {
@@ -175,7 +176,7 @@ impl LogFacts {
 
     fn shipped(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
         // Nobody handles it, so nobody gives it up.
-        let event = contracts::read::<OrderShipped>(data).ok()?;
+        let event = events::read::<OrderShipped>(data).ok()?;
         let announced = Announced {
             customer: event.customer_id.map(Into::into),
             amount: event.amount,
@@ -188,7 +189,7 @@ impl LogFacts {
     }
 
     fn cancelled(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = contracts::read::<OrderCancelled>(data) else {
+        let Ok(event) = events::read::<OrderCancelled>(data) else {
             return Some((Reader::Customers, "malformed-event"));
         };
         if event.customer_id.is_none() {
@@ -206,7 +207,7 @@ impl LogFacts {
     }
 
     fn customer_created(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let event = contracts::read::<CustomerCreated>(data).ok()?;
+        let event = events::read::<CustomerCreated>(data).ok()?;
         let announced = Announced {
             customer: Some(event.id.0),
             amount: Some(event.credit_limit),
@@ -219,7 +220,7 @@ impl LogFacts {
     }
 
     fn limit_changed(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let event = contracts::read::<CreditLimitChanged>(data).ok()?;
+        let event = events::read::<CreditLimitChanged>(data).ok()?;
         // How often it was changed is not said by the event, only by its id.
         let id = seen.event_id.parse().map(EventId).ok()?;
         let announced = Announced {

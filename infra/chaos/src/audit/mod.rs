@@ -18,9 +18,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, anyhow};
+use contracts::OrderStatus;
 use mongodb::Client;
 use serde::Serialize;
-use shared::{contracts::OrderStatus, environment::Environment, money::Money};
+use shared::{environment::Environment, money::Money};
 use uuid::Uuid;
 
 pub mod differences;

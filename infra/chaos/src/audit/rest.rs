@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contracts::{self, OrderValidated};
 use mongodb::{
     Client,
     bson::{self, Document, deserialize_from_document, doc},
@@ -10,9 +11,9 @@ use mongodb::{
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::Deserialize;
 use shared::{
-    contracts::{self, OrderValidated, dead_letter_topic},
     envelope::Received,
     event_log::kafka::consumed,
+    events::{self, dead_letter_topic},
 };
 use uuid::Uuid;
 
@@ -165,7 +166,7 @@ async fn exists(client: &Client, settings: &AuditSettings, order: Option<Uuid>) 
     let orders = client
         .database(&settings.databases.orders)
         .collection::<Document>("orders");
-    let id = mongodb::bson::Uuid::from_bytes(order.into_bytes());
+    let id = bson::Uuid::from_bytes(order.into_bytes());
     Ok(orders.find_one(doc! { "_id": id }).await?.is_some())
 }
 
@@ -183,7 +184,7 @@ fn dead_letter(message: &BorrowedMessage<'_>) -> DeadLetter {
         .and_then(|(partition, offset)| Some((i32::try_from(partition).ok()?, offset)));
     let order = Received::read(&record)
         .ok()
-        .and_then(|received| contracts::read::<OrderValidated>(&received.data).ok())
+        .and_then(|received| events::read::<OrderValidated>(&received.data).ok())
         .map(|validated| validated.order_id.0);
     DeadLetter {
         group: text("dl-group").unwrap_or_default(),

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
+use contracts::{CancelReason, OrderCancelled, OrderCreated, OrderShipped, OrderStatus, OrderValidated};
 use shared::{
-    contracts::{
-        CancelReason, Event as _, EventId, OrderCancelled, OrderCreated, OrderShipped, OrderStatus,
-        OrderValidated,
-    },
     environment::Timestamp,
+    events::{Event as _, EventId},
 };
 use uuid::Uuid;
 

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use contracts::TOPIC;
 use engines::{Engine, Engines, Node};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
-use shared::contracts::TOPIC;
 use uuid::{Builder, Uuid};
 
 use super::world::{World, lock};

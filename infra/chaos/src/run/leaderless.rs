@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use contracts::OrderStatus;
 use mongodb::{
     Client as Mongo,
     bson::{Document, deserialize_from_document, doc},
 };
 use serde::Serialize;
-use shared::{contracts::OrderStatus, environment::Timestamp};
+use shared::environment::Timestamp;
 
 use super::{
     FINAL_WITHIN,

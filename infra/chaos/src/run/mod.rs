@@ -24,9 +24,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use contracts::TOPIC;
 use engines::{Engine, EngineSettings, Engines};
 use serde_json::json;
-use shared::contracts::TOPIC;
 use tokio::runtime::Runtime;
 
 pub mod client;

@@ -4,9 +4,9 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use contracts::OrderCreated;
 use serde_json::{Value, json};
 use shared::{
-    contracts::OrderCreated,
     envelope::Received,
     event_log::{
         ConsumedRecord, EventLog, Record, TailFrom,
@@ -152,7 +152,7 @@ fn copy(record: ConsumedRecord, topic: &str) -> Record {
 
 fn ordered(record: &ConsumedRecord) -> Option<Known> {
     let received = Received::read(record).ok()?;
-    if received.name != <OrderCreated as shared::contracts::Event>::NAME {
+    if received.name != <OrderCreated as shared::events::Event>::NAME {
         return None;
     }
     let said: Value = serde_json::from_str(&received.data).ok()?;

@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contracts::TOPIC;
 use mongodb::{
     Client as Mongo,
     bson::{self, Document, deserialize_from_document, doc},
 };
 use serde::Deserialize;
-use shared::{
-    contracts::TOPIC,
-    parking::{ParkedId, ParkedState},
-};
+use shared::parking::{ParkedId, ParkedState};
 
 use super::world::{World, lock};
 use crate::{

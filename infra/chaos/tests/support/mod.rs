@@ -335,7 +335,7 @@ fn settings(shared: &Shared, own: &str) -> AuditSettings {
 pub fn binaries() -> PathBuf {
     let chaos = env!("CARGO_BIN_EXE_chaos");
     for service in Service::ALL {
-        shared::testing::binary::binary(chaos, service.name());
+        testing::binary::binary(chaos, service.name());
     }
     Path::new(chaos)
         .parent()

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail, ensure};
+use contracts::{CustomerId, OrderId};
 use customers::domain::{Customer, Decision, NewCustomer, Reservation};
 use mongodb::{
     Client as Mongo, Database,
@@ -11,7 +12,6 @@ use mongodb::{
 };
 use orders::domain::{Change, Creation, Final, NewOrder, Order};
 use shared::{
-    contracts::{CustomerId, OrderId},
     document_store::{
         Document, DocumentStore, encode,
         mongo::{MongoSettings, MongoStore},
@@ -173,7 +173,7 @@ impl Worker {
             bail!("a new order exists");
         };
         let (event, name) = (order.created(), orders::NAME);
-        let event = OutboxEvent::new(&event, new.customer_id, new.id, 1, name, now, &context);
+        let event = OutboxEvent::new(&event, new.id, 1, name, now, &context);
         Ok((order, event))
     }
 
@@ -193,8 +193,8 @@ impl Worker {
             };
             *customer = reserved;
             let said = reservation.validation().context("a reservation says nothing")?;
-            let (of, id, name) = (order.customer_id, order.id, customers::NAME);
-            events.push(OutboxEvent::new(&said, of, id, 1, name, now, &context));
+            let (id, name) = (order.id, customers::NAME);
+            events.push(OutboxEvent::new(&said, id, 1, name, now, &context));
             reservations.push(reservation);
             touched.push(*number);
         }
@@ -240,7 +240,7 @@ impl Worker {
 }
 
 fn shipped(order: &Order, now: Timestamp) -> anyhow::Result<(Order, OutboxEvent)> {
-    let validation = shared::contracts::OrderValidated {
+    let validation = contracts::OrderValidated {
         order_id: order.id,
         is_valid: true,
         customer_id: Some(order.customer_id),
@@ -249,8 +249,8 @@ fn shipped(order: &Order, now: Timestamp) -> anyhow::Result<(Order, OutboxEvent)
     };
     match orders::domain::apply_validation(Some(order), &validation, now) {
         Change::Finished(done, Final::Shipped(event)) => {
-            let (of, id, name) = (order.customer_id, order.id, orders::NAME);
-            let event = OutboxEvent::new(&event, of, id, 2, name, now, &caused_by(order));
+            let (id, name) = (order.id, orders::NAME);
+            let event = OutboxEvent::new(&event, id, 2, name, now, &caused_by(order));
             Ok((done, event))
         }
         other => bail!("an order that was valid is {other:?}"),

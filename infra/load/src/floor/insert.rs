@@ -18,6 +18,7 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context as _, anyhow, bail, ensure};
+use contracts::{CustomerId, OrderId};
 use hyper::Uri;
 use mongodb::{
     Client as Mongo, Collection,
@@ -27,7 +28,6 @@ use mongodb::{
 use orders::domain::{Creation, NewOrder, Order};
 use serde::{Deserialize, Serialize};
 use shared::{
-    contracts::{CustomerId, OrderId},
     document_store::{
         Document, DocumentStore, encode,
         mongo::{MongoSettings, MongoStore},
@@ -203,7 +203,7 @@ async fn store(collection: &Collection<RawDocumentBuf>, new: &NewOrder) -> anyho
         bail!("a new order exists");
     };
     let (event, name) = (order.created(), orders::NAME);
-    let event = OutboxEvent::new(&event, new.customer_id, new.id, 1, name, now, &context);
+    let event = OutboxEvent::new(&event, new.id, 1, name, now, &context);
     collection
         .insert_one(encode(&order, 1, Uuid::now_v7(), &[event])?)
         .await?;

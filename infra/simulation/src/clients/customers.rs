@@ -5,7 +5,8 @@ use ::customers::{
     actors::repository::{ChangeCreditLimit, CreateCustomer},
     domain::{self as credit, Customer, NewCustomer},
 };
-use shared::{contracts::CustomerId, money::Money};
+use contracts::CustomerId;
+use shared::money::Money;
 
 use super::{Client, TRIES};
 use crate::{instance::Instance, invariants::Invariant};

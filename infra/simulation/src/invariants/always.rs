@@ -1,9 +1,9 @@
 //! What is judged at each commit and each append, before anybody else can see it.
 
+use contracts::{CancelReason, OrderStatus, TOPIC};
 use customers::domain::{Reservation, ReservationState};
 use orders::domain::Order;
 use shared::{
-    contracts::{CancelReason, OrderStatus, TOPIC},
     event_log::Position,
     money::Money,
     parking::{ParkedId, ParkedState, Verb},

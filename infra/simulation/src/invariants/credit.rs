@@ -1,7 +1,8 @@
 //! Credit at rest.
 
+use contracts::OrderStatus;
 use customers::domain::ReservationState;
-use shared::{contracts::OrderStatus, money::Money};
+use shared::money::Money;
 
 use super::{AtRest, Invariant, Violation, all};
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use contracts::{
+    CancelReason, OrderCancelled, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated,
+};
 use customers::domain::ReservationState;
 use shared::{
-    contracts::{
-        CancelReason, Event, OrderCancelled, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated,
-    },
     event_log::Position,
+    events::Event,
     parking::{ParkedState, Verb},
 };
 use uuid::Uuid;

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use contracts::{OrderId, OrderStatus};
 use customers::domain::ReservationState;
 use orders::domain::Order;
-use shared::{
-    contracts::{OrderId, OrderStatus},
-    parking::LONGEST_PAUSE,
-};
+use shared::parking::LONGEST_PAUSE;
 
 use super::{AtRest, Invariant, Violation, all};
 use crate::seen::Seen;

@@ -1,7 +1,7 @@
 //! What clients read.
 
+use contracts::OrderId;
 use orders::domain::Order;
-use shared::contracts::OrderId;
 
 use super::{Invariant, Violation};
 

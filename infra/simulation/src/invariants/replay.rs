@@ -8,15 +8,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use contracts::{CancelReason, CustomerId, OrderCreated, OrderId, OrderStatus};
 use customers::domain::{self, Customer, Decision, NewCustomer, Release, Reservation, ReservationState};
 use orders::domain::{Change, Order, apply_validation, cancel};
-use shared::{
-    contracts::{CancelReason, CustomerId, OrderCreated, OrderId, OrderStatus},
-    envelope::Context,
-    environment::Timestamp,
-    event_log::Position,
-    money::Money,
-};
+use shared::{envelope::Context, environment::Timestamp, event_log::Position, money::Money};
 
 use super::{AtRest, Invariant, Violation, all};
 use crate::seen::{Decided, Seen};

@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
+use contracts::TOPIC;
 use shared::{
-    contracts::{TOPIC, dead_letter_topic},
     event_log::{Offset, Partition, Record},
+    events::dead_letter_topic,
 };
 use tokio::{sync::Notify, time::Instant};
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use contracts::{self, OrderCancelled, OrderCreated, OrderId, OrderValidated};
 use serde_json::Value;
 use shared::{
-    contracts::{self, Event, OrderCancelled, OrderCreated, OrderId, OrderValidated},
     envelope::Received,
     event_log::{ConsumedRecord, Position, Record},
+    events::{self, Event},
     parking::{ParkedRecord, Verb},
 };
 use uuid::Uuid;
@@ -57,7 +58,7 @@ pub(super) fn note(seen: &mut Seen, position: &Position, record: &Record, now: D
     };
     match received.name.as_str() {
         OrderCreated::NAME => {
-            if let Ok(event) = contracts::read::<OrderCreated>(&received.data) {
+            if let Ok(event) = events::read::<OrderCreated>(&received.data) {
                 seen.created_at.entry(event.id).or_insert(now);
                 let first = seen.created.entry(event.id);
                 let (first, event) = first.or_insert((position.clone(), event));
@@ -67,14 +68,14 @@ pub(super) fn note(seen: &mut Seen, position: &Position, record: &Record, now: D
             }
         }
         OrderCancelled::NAME => {
-            if let Ok(event) = contracts::read::<OrderCancelled>(&received.data)
+            if let Ok(event) = events::read::<OrderCancelled>(&received.data)
                 && event.customer_id.is_some()
             {
                 seen.cancelled.entry(event.id).or_insert(position.clone());
             }
         }
         OrderValidated::NAME => {
-            if let Ok(event) = contracts::read::<OrderValidated>(&received.data) {
+            if let Ok(event) = events::read::<OrderValidated>(&received.data) {
                 seen.validated.entry(event.order_id).or_insert(event);
             }
         }

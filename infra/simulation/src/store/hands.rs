@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{
+use bson::{
     Bson, Document as BsonDocument, RawDocumentBuf, deserialize_from_slice, serialize_to_raw_document_buf,
 };
 use shared::document_store::DocumentKey;

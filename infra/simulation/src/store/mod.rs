@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use shared::{
     document_store::{
         CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, OutboxQuery, Outcome,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
-use mongodb::bson::RawDocumentBuf;
 use shared::document_store::{
     CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
 };

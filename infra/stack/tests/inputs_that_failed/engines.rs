@@ -132,7 +132,7 @@ impl World {
     }
 
     fn set(&self, update: Document) {
-        let id = bson::Uuid::from_bytes(self.ada.into_bytes());
+        let id = mongodb::bson::Uuid::from_bytes(self.ada.into_bytes());
         let customers = self.documents("customers", "customers");
         let updated = customers.update_one(doc! { "_id": id }, doc! { "$set": update });
         let updated = self.runtime.block_on(async { updated.await });

@@ -144,7 +144,7 @@ impl Drop for Process {
 pub fn binary(program: &str) -> PathBuf {
     match program {
         "stack" => env!("CARGO_BIN_EXE_stack").into(),
-        service => shared::testing::binary::binary(env!("CARGO_BIN_EXE_stack"), service),
+        service => testing::binary::binary(env!("CARGO_BIN_EXE_stack"), service),
     }
 }
 

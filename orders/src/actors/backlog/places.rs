@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use shared::contracts::CustomerId;
+use contracts::CustomerId;
 use tokio::time::Instant;
 
 /// So long after orders were seen to become final, it is taken for granted that they do.

@@ -165,8 +165,7 @@ pub(super) fn tell(record: &ParkedRecord, traces: &Traces, why: Option<&Why>) {
         .with_some("key", &key)
         .with_some("event", &traces.event)
         .with_some("event_id", &traces.event_id)
-        .with_some("order_id", &traces.order_id)
-        .with_some("customer_id", &traces.customer_id)
+        .ids(&traces.about)
         .with_some("correlation_id", &traces.correlation_id)
         .with_some("reason", &record.reason)
         .with("attempt", &record.attempts);

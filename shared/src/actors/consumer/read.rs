@@ -5,7 +5,6 @@ use super::{
     routes::{Addressed, HandlerError, Routes, Traces},
 };
 use crate::{
-    contracts,
     envelope::Received,
     event_log::{Assignment, ConsumedRecord},
     parking::{KeyId, LaneId, ParkedId, usable},
@@ -68,7 +67,7 @@ pub fn content(routes: &Routes, record: &ConsumedRecord) -> Content {
         }
     };
     let Some(route) = routes.get(&received.name) else {
-        if contracts::is_known(&received.name) {
+        if routes.knows(&received.name) {
             return Content::Nobody(Skipped::NotHandled);
         }
         log::warn!(target: "KafkaConsumerActor", event_id = received.event_id.as_str(),

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::{
     actors::repository::{RepositoryError, Turn},
-    contracts::{self, Event, EventError},
     envelope::{self, Received},
     event_log::ConsumedRecord,
+    events::{self, About, Event, EventError},
     logging::Step,
 };
 
@@ -83,9 +83,21 @@ pub type Answer = LocalBoxFuture<'static, Result<(), HandlerError>>;
 #[derive(Default)]
 pub struct Routes {
     by_name: BTreeMap<&'static str, Box<dyn Route>>,
+    known: &'static [&'static str],
 }
 
 impl Routes {
+    /// Events of these names are known. Where they have no handler here, they are another service's;
+    /// events of other names are skipped with a warning.
+    pub fn known(mut self, names: &'static [&'static str]) -> Routes {
+        self.known = names;
+        self
+    }
+
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.known.contains(&name)
+    }
+
     /// Events of this type go to this handler.
     pub fn on<E: Event>(mut self, handler: Recipient<Handle<E>>) -> Routes {
         self.by_name.insert(
@@ -111,7 +123,7 @@ pub(super) trait Route {
 /// An event that was read, and its handler.
 pub(super) trait Addressed: Send {
     fn name(&self) -> &'static str;
-    /// See [`Event::subject`].
+    /// See [`Event::about`].
     fn subject(&self) -> Option<Uuid>;
     /// What log lines about it say.
     fn traces(&self) -> Traces;
@@ -124,8 +136,7 @@ pub(super) trait Addressed: Send {
 pub(super) struct Traces {
     pub event: Option<String>,
     pub event_id: Option<String>,
-    pub order_id: Option<String>,
-    pub customer_id: Option<String>,
+    pub about: About,
     pub correlation_id: Option<String>,
 }
 
@@ -136,7 +147,7 @@ struct To<E: Event> {
 
 impl<E: Event> Route for To<E> {
     fn read(&self, received: Received) -> Result<Box<dyn Addressed>, EventError> {
-        let event = contracts::read::<E>(&received.data)?;
+        let event = events::read::<E>(&received.data)?;
         Ok(Box::new(For {
             handler: self.handler.clone(),
             event,
@@ -157,13 +168,12 @@ impl<E: Event> Addressed for For<E> {
     }
 
     fn subject(&self) -> Option<Uuid> {
-        self.event.subject()
+        self.event.about().subject()
     }
 
     fn traces(&self) -> Traces {
         Traces {
-            order_id: self.event.order_id().map(|id| id.to_string()),
-            customer_id: self.event.customer_id().map(|id| id.to_string()),
+            about: self.event.about(),
             ..Traces::of(&self.received)
         }
     }
@@ -174,14 +184,11 @@ impl<E: Event> Addressed for For<E> {
             event,
             received,
         } = *self;
-        Step::received(&received)
-            .with_some("order_id", &event.order_id())
-            .with_some("customer_id", &event.customer_id())
-            .log(
-                log::Level::Info,
-                "KafkaConsumerActor",
-                format_args!("received {}", E::NAME),
-            );
+        Step::received(&received).ids(&event.about()).log(
+            log::Level::Info,
+            "KafkaConsumerActor",
+            format_args!("received {}", E::NAME),
+        );
         let asked = handler.send(Handle {
             event,
             received,

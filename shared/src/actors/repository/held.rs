@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use tokio::time::Instant;
 
 use super::{
@@ -19,9 +19,9 @@ use super::{
     round::{Aftermath, HandOver},
 };
 use crate::{
-    contracts::EventId,
     document_store::{DocumentKey, StoreError, id, outbox},
     envelope::OutboxEvent,
+    events::EventId,
 };
 
 /// Pause before the first look; it doubles with each that finds nothing new.

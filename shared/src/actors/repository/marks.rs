@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{RepositoryActor, Workspace};
-use crate::{contracts::EventId, document_store::StoreError};
+use crate::{document_store::StoreError, events::EventId};
 
 /// See [`RepositoryActor::gather_for`].
 const SOON: Duration = Duration::from_millis(10);

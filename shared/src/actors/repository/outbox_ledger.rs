@@ -10,9 +10,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
     actors::publisher::{Fate, Settlement},
-    contracts::EventId,
     document_store::{DocumentKey, Mark},
     envelope::OutboxEvent,
+    events::EventId,
 };
 
 /// Pause before an event that was refused is tried again; doubles with each further refusal.

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use actix::{Context, Handler, Message, ResponseFuture};
-use mongodb::bson;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -250,7 +249,7 @@ fn open_page(found: &[bson::RawDocumentBuf], limit: usize) -> Result<OpenPage, R
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{Bson, RawDocumentBuf, Uuid, doc};
+    use bson::{Bson, RawDocumentBuf, Uuid, doc};
 
     use super::*;
 

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::BTreeMap, ops::Deref, rc::Rc};
 
 use actix::{Context, Handler, Message, ResponseFuture};
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};

@@ -32,10 +32,10 @@ use super::{
 };
 use crate::{
     actors::publisher::{Publish, Settlement},
-    contracts::EventId,
     document_store::{Commit, DocumentKey, DocumentStore, Outcome, StoreError, Write, id},
     envelope::OutboxEvent,
     environment::Environment,
+    events::EventId,
     metrics::Metrics,
     mutants::{self, Mutant},
 };

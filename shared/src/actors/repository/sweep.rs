@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{

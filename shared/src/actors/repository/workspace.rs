@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use crate::{
-    contracts::EventId,
     document_store::{CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside},
     envelope::OutboxEvent,
+    events::EventId,
     parking::{ParkedRecord, ReplayJob},
 };
 

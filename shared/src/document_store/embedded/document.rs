@@ -1,6 +1,6 @@
 //! What the store must know of a document: its version, its commit, its outbox, its index values.
 
-use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf, spec::BinarySubtype};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, spec::BinarySubtype};
 use uuid::Uuid;
 
 use crate::document_store::{IndexValue, StoreError, Write, numbers};
@@ -112,7 +112,7 @@ fn get<'a>(document: &'a RawDocument, field: &str) -> Result<Option<RawBsonRef<'
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{RawBson, raw::cstr};
+    use bson::{RawBson, raw::cstr};
 
     use super::*;
 

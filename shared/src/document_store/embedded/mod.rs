@@ -13,8 +13,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
-use mongodb::bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use redb::{ReadTransaction, ReadableTable};
 use uuid::Uuid;
 

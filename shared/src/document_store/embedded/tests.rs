@@ -1,4 +1,4 @@
-use mongodb::bson::{Binary, Uuid as BsonUuid, doc};
+use bson::{Binary, Uuid as BsonUuid, doc};
 
 use super::*;
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::bson::RawDocumentBuf;
+use bson::RawDocumentBuf;
 use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
 

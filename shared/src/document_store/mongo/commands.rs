@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mongodb::bson::{
+use bson::{
     Binary, Bson, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr, rawdoc,
     spec::BinarySubtype,
 };
@@ -320,7 +320,7 @@ pub(super) fn number(value: &Bson) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::doc;
+    use bson::doc;
 
     use super::*;
     use crate::document_store::DocumentKey;

@@ -1,7 +1,7 @@
 //! Parked records as operators see them.
 
 use actix_web::HttpResponse;
-use mongodb::bson::Binary;
+use bson::Binary;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -1,0 +1,25 @@
+//! What the services agree on: events, ids and words, as they stand in the topic. Golden files in the
+//! tests hold them to the byte.
+
+mod events;
+mod ids;
+
+pub use events::{
+    CreditLimitChanged, CustomerCreated, OrderCancelled, OrderCreated, OrderShipped, OrderStatus,
+    OrderValidated,
+};
+pub use ids::{CancelReason, CustomerId, OrderId, Refusal};
+use shared::events::Event;
+
+/// The topic that all services share, unless a setting says otherwise.
+pub const TOPIC: &str = "ReactiveMicroservices";
+
+/// The names of all events. A record with another name is somebody else's.
+pub const EVENTS: &[&str] = &[
+    CustomerCreated::NAME,
+    CreditLimitChanged::NAME,
+    OrderCreated::NAME,
+    OrderValidated::NAME,
+    OrderShipped::NAME,
+    OrderCancelled::NAME,
+];
