@@ -26,7 +26,10 @@ pub enum Change {
         begun: Option<Timestamp>,
     },
     /// It was tried again, and is handled.
-    Finish,
+    Finish {
+        /// When the attempt began. What an operator has asked for since then comes first.
+        begun: Option<Timestamp>,
+    },
     /// It is given up, as an operator asked.
     Discard,
     /// A job asks for a replay, on behalf of an operator.
@@ -112,9 +115,11 @@ pub fn decide(
     if !known.state.is_open() {
         return match change {
             // Delivered again, though it was dealt with: so it stays.
-            Change::Park(_) | Change::Begin | Change::Fail { .. } | Change::Finish | Change::Discard => {
-                Ok(None)
-            }
+            Change::Park(_)
+            | Change::Begin
+            | Change::Fail { .. }
+            | Change::Finish { .. }
+            | Change::Discard => Ok(None),
             Change::Request { .. } | Change::ReplayFor { .. } => Err(Refusal::Closed(known.state)),
         };
     }
@@ -129,7 +134,10 @@ pub fn decide(
         Change::Begin => record.attempt_since = Some(now),
         Change::Fail { begun, .. } if *begun != known.attempt_since => return Ok(None),
         Change::Fail { failure, .. } => fail(&mut record, failure, now),
-        Change::Finish => close(&mut record, ParkedState::Done, Verb::Handled, now),
+        Change::Finish { begun } if *begun != known.attempt_since && known.request.is_some() => {
+            return Ok(None);
+        }
+        Change::Finish { .. } => close(&mut record, ParkedState::Done, Verb::Handled, now),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
         Change::ReplayFor { job, correlation_id } => {
             record.job = Some(*job);
@@ -319,6 +327,12 @@ mod tests {
         }
     }
 
+    fn finishes(begun: &ParkedRecord) -> Change {
+        Change::Finish {
+            begun: begun.attempt_since,
+        }
+    }
+
     fn request(request: Request) -> Change {
         Change::Request {
             request,
@@ -334,7 +348,8 @@ mod tests {
         assert_eq!((handled.key, handled.value), (record(7).key, record(7).value));
         let requested = changed(Some(&parked), &request(Request::Replay), 5);
         assert_eq!(requested.state, ParkedState::Requested);
-        let done = changed(Some(&requested), &Change::Finish, 6);
+        let begun = changed(Some(&requested), &Change::Begin, 6);
+        let done = changed(Some(&begun), &finishes(&begun), 6);
         assert_eq!((done.state, done.request), (ParkedState::Done, None));
         let happened: Vec<_> = done.history.iter().map(|entry| entry.what).collect();
         assert_eq!(happened, [Verb::Failed, Verb::ReplayRequested, Verb::Handled]);
@@ -367,7 +382,7 @@ mod tests {
         let parked = parked(Some(Fate::Final));
         let again = Change::Park(Box::new(new(Some(Fate::Final))));
         assert_eq!(decide(Some(&parked), &again, Timestamp(1)), Ok(None));
-        let done = changed(Some(&parked), &Change::Finish, 2);
+        let done = changed(Some(&parked), &finishes(&parked), 2);
         assert_eq!(decide(Some(&done), &again, Timestamp(3)), Ok(None));
         let late = decide(Some(&done), &request(Request::Replay), Timestamp(3));
         assert_eq!(late, Err(Refusal::Closed(ParkedState::Done)));
@@ -420,5 +435,7 @@ mod tests {
         let late = fails(begun.attempt_since, Fate::Retry(Duration::ZERO));
         let overtaken = decide(Some(&asked), &late, Timestamp(5));
         assert_eq!(overtaken, Ok(None), "an attempt that has ended fails no more");
+        let overtaken = decide(Some(&asked), &finishes(&begun), Timestamp(5));
+        assert_eq!(overtaken, Ok(None), "nor does it succeed");
     }
 }

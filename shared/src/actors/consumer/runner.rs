@@ -100,13 +100,13 @@ impl Runner {
     async fn work_off(&self, id: ParkedId) -> Result<Next, Ending> {
         // The record that comes back holds every request that was accepted before this write.
         let begun = self.desk.change(id, Change::Begin).await?;
-        let Some(record) = begun
-            .map(|begun| begun.record)
-            .filter(|record| record.state.is_open())
-        else {
+        let Some(Changed { record, changed }) = begun.filter(|begun| begun.record.state.is_open()) else {
             return Ok(Next::Further);
         };
-        let change = match due(&record, self.desk.environment.now()) {
+        let now = self.desk.environment.now();
+        let change = match due(&record, now) {
+            // It has become due since that write: no attempt is begun.
+            Due::Replay if !changed => return Ok(Next::Blocked(Some(now))),
             Due::Discard => Change::Discard,
             Due::At(next) => return Ok(Next::Blocked(Some(next))),
             Due::Never => return Ok(Next::Blocked(None)),
@@ -132,7 +132,9 @@ impl Runner {
             Content::Unreadable(error, _) => Err(error),
         };
         let Err(error) = answer else {
-            return Ok(Change::Finish);
+            return Ok(Change::Finish {
+                begun: record.attempt_since,
+            });
         };
         let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
         match classify(error, attempts, &self.desk.patience()) {
