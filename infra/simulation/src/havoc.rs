@@ -14,6 +14,9 @@ use crate::{
     wire::pause,
 };
 
+/// A document that nobody can read, and where it stands.
+pub type SpoiltIn = (Arc<Database>, Spoilt);
+
 /// Everything that something can be done to.
 pub struct Havoc {
     /// What is shared.
@@ -21,7 +24,7 @@ pub struct Havoc {
     /// The databases.
     pub databases: Vec<Arc<Database>>,
     /// Documents that nobody can read now. Each is mended once: later its right value is another one.
-    pub spoilt: RefCell<Vec<Rc<(Arc<Database>, Spoilt)>>>,
+    pub spoilt: RefCell<Vec<Rc<SpoiltIn>>>,
     /// The instances.
     pub victims: Vec<Rc<dyn Victim>>,
     /// The consumer groups.
@@ -139,7 +142,7 @@ impl Havoc {
         }
     }
 
-    fn mend(&self, spoilt: &Rc<(Arc<Database>, Spoilt)>) {
+    fn mend(&self, spoilt: &Rc<SpoiltIn>) {
         let mut open = self.spoilt.borrow_mut();
         if let Some(at) = open.iter().position(|one| Rc::ptr_eq(one, spoilt)) {
             let (database, spoilt) = &*open.swap_remove(at);

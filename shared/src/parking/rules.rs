@@ -1,7 +1,7 @@
 //! What may happen to a parked record: pure, so deciding again on a newer copy is harmless.
 
 use super::{
-    Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
+    ContentId, Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
     usable,
 };
@@ -114,6 +114,13 @@ pub fn decide(
     };
     if !known.state.is_open() {
         return match change {
+            Change::Park(new)
+                if known
+                    .content
+                    .is_some_and(|known| known != ContentId::of(&new.record)) =>
+            {
+                Ok(Some(park(new, now)))
+            }
             // Delivered again, though it was dealt with: so it stays.
             Change::Park(_)
             | Change::Begin
@@ -173,6 +180,7 @@ fn park(new: &NewParked, now: Timestamp) -> ParkedRecord {
         key: record.key.clone().map(binary),
         value: record.value.clone().map(binary),
         headers: record.headers.iter().map(header).collect(),
+        content: Some(ContentId::of(record)),
         reason: None,
         error: None,
         attempts: 0,
@@ -384,6 +392,10 @@ mod tests {
         assert_eq!(decide(Some(&parked), &again, Timestamp(1)), Ok(None));
         let done = changed(Some(&parked), &finishes(&parked), 2);
         assert_eq!(decide(Some(&done), &again, Timestamp(3)), Ok(None));
+        let mut other = new(Some(Fate::Final));
+        other.record.value = Some(b"another, at the same offset".to_vec());
+        let other = changed(Some(&done), &Change::Park(Box::new(other)), 3);
+        assert_eq!(other.state, ParkedState::Parked, "the log had lost its tail");
         let late = decide(Some(&done), &request(Request::Replay), Timestamp(3));
         assert_eq!(late, Err(Refusal::Closed(ParkedState::Done)));
     }

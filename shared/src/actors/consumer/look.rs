@@ -13,7 +13,7 @@ use crate::{
     actors::repository::OpenRecord,
     environment::Timestamp,
     event_log::Assignment,
-    parking::{LONGEST_PAUSE, LaneId, ParkedState},
+    parking::{ContentId, LONGEST_PAUSE, LaneId, ParkedId, ParkedState},
 };
 
 /// How often it looks.
@@ -31,6 +31,8 @@ const COUNT_EVERY: u64 = 15;
 const JOBS_EVERY: u64 = 5;
 /// No more are counted.
 const MOST_COUNTED: usize = 1_000_000;
+/// So many records that were dealt with are known when a partition is taken over.
+const CLOSED: usize = 1_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
 /// When records are looked for again that could not be read. Somebody may have mended them.
@@ -74,6 +76,8 @@ struct Opened {
     lanes: Found,
     /// Some records could not be read: they are looked for again.
     unreadable: bool,
+    /// Records that were dealt with.
+    closed: Vec<(ParkedId, ContentId)>,
 }
 
 #[derive(Message)]
@@ -98,10 +102,8 @@ impl KafkaConsumerActor {
         let (desk, this) = (self.desk.clone(), ctx.address());
         let owned = shared(&assignments);
         actix::spawn(async move {
-            let All {
-                lanes, unreadable, ..
-            } = loop {
-                match take_over(&desk, &owned).await {
+            let (all, closed) = loop {
+                match take_over_and_closed(&desk, &owned).await {
                     Ok(found) => break found,
                     Err(error) => {
                         log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -111,8 +113,9 @@ impl KafkaConsumerActor {
             };
             this.do_send(Opened {
                 assignments,
-                lanes,
-                unreadable,
+                lanes: all.lanes,
+                unreadable: all.unreadable,
+                closed,
             });
         });
     }
@@ -201,7 +204,9 @@ impl Handler<Opened> for KafkaConsumerActor {
             assignments,
             lanes,
             unreadable,
+            closed,
         } = opened;
+        self.closed.extend(closed);
         self.meet(lanes);
         for assignment in &assignments {
             for record in self.partitions.open(assignment) {
@@ -312,6 +317,17 @@ async fn take_over(desk: &ParkingDesk, owned: &[Arc<Assignment>]) -> Result<All,
         }
         after = page.next;
     }
+}
+
+/// The same, and the last records of these partitions that were dealt with. Those are read afterwards:
+/// what was open before is found in one of them.
+async fn take_over_and_closed(
+    desk: &ParkingDesk,
+    owned: &[Arc<Assignment>],
+) -> Result<(All, Vec<(ParkedId, ContentId)>), String> {
+    let all = take_over(desk, owned).await?;
+    let partitions = owned.iter().map(|assignment| assignment.partition);
+    Ok((all, desk.closed(partitions, CLOSED).await?))
 }
 
 /// Each lane that is found points to its assignment.

@@ -17,8 +17,11 @@ use crate::{
     event_log::Assignment,
     logging::Step,
     mutants::{self, Mutant},
-    parking::{Change, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, ContentId, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
+
+/// So many records that were dealt with are remembered, the last ones in the log.
+const MOST_CLOSED: usize = 10_000;
 
 /// A record is parked and durable, or the service is ending.
 #[derive(Message)]
@@ -38,6 +41,7 @@ pub(super) struct Ran {
     lane: LaneId,
     assignment: Assignment,
     end: RunEnd,
+    closed: Vec<(ParkedId, ContentId)>,
 }
 
 /// Parked records may be due.
@@ -83,11 +87,12 @@ impl KafkaConsumerActor {
     pub(super) fn run(&self, runner: Runner, assignment: Assignment, ctx: &mut Context<Self>) {
         let (lane, this) = (runner.lane, ctx.address());
         actix::spawn(async move {
-            let end = runner.run().await;
+            let (end, closed) = runner.run().await;
             this.do_send(Ran {
                 lane,
                 assignment,
                 end,
+                closed,
             });
         });
     }
@@ -239,7 +244,12 @@ impl Handler<Ran> for KafkaConsumerActor {
             lane,
             assignment,
             end,
+            closed,
         } = message;
+        self.closed.extend(closed);
+        while self.closed.len() > MOST_CLOSED {
+            self.closed.pop_first();
+        }
         self.lanes.ran(lane, &assignment, end);
         self.carry_out(ctx);
         self.look_on(ctx);

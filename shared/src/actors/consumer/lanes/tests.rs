@@ -358,7 +358,7 @@ fn a_backlog_is_worked_off_so_many_lanes_at_a_time() {
 fn a_lane_that_is_no_longer_open_in_the_store_is_run_and_found_empty() {
     let mut lanes = Lanes::default();
     let first = record(1, 10, 0);
-    arrive(&mut lanes, &[first.clone()]);
+    arrive(&mut lanes, std::slice::from_ref(&first));
     fail(&mut lanes, &first, false);
     parked(&mut lanes, &first, OPEN);
     let of = [first.assignment()];
