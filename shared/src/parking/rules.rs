@@ -145,6 +145,8 @@ pub fn decide(
             return Ok(None);
         }
         Change::Finish { .. } => close(&mut record, ParkedState::Done, Verb::Handled, now),
+        // He has thought better of it since.
+        Change::Discard if !matches!(known.request, Some(Request::Discard { .. })) => return Ok(None),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
         Change::ReplayFor { job, correlation_id } => {
             record.job = Some(*job);
@@ -415,6 +417,15 @@ mod tests {
             discarded.history.last().map(|entry| entry.note.clone()),
             Some(why)
         );
+    }
+
+    #[test]
+    fn what_an_operator_asked_for_last_counts() {
+        let parked = parked(Some(Fate::Final));
+        let why = "a test".to_owned();
+        let discard = changed(Some(&parked), &request(Request::Discard { why }), 1);
+        let replay = changed(Some(&discard), &request(Request::Replay), 2);
+        assert_eq!(decide(Some(&replay), &Change::Discard, Timestamp(3)), Ok(None));
     }
 
     #[test]
