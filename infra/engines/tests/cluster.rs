@@ -100,11 +100,10 @@ async fn what_is_confirmed_survives_the_loss_of_leader_controller_and_primary() 
     let entry = loop {
         let told = admin.describe_configs(&asked, &AdminOptions::new()).await;
         let told = told.unwrap().remove(0);
-        let entry = told
-            .ok()
-            .and_then(|told| told.get("min.insync.replicas").cloned());
+        let told = told.ok();
+        let entry = told.as_ref().and_then(|told| told.get("min.insync.replicas"));
         match entry {
-            Some(entry) => break entry.value,
+            Some(entry) => break entry.value.clone(),
             None => assert!(created.elapsed() < PATIENCE, "no settings of the topic"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
