@@ -112,10 +112,11 @@ fn what_nobody_publishes_goes_out_before_the_next_event_of_its_document() {
             execute(&bench, Add(id, 2)).await.unwrap().unwrap(),
             Ok(vec![1, 2])
         );
-        let mut ids = Vec::new();
+        let (mut ids, mut under_way) = (Vec::new(), Vec::new());
         while ids.last() != Some(&event(id, 2).id) {
             let publish = bench.published.recv().await.unwrap();
             ids.extend(publish.events.iter().map(|event| event.id));
+            under_way.push(publish);
         }
         assert_eq!(ids, [orphan.id, event(id, 2).id]);
     });
