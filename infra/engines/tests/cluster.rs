@@ -99,8 +99,7 @@ async fn what_is_confirmed_survives_the_loss_of_leader_controller_and_primary() 
     let created = Instant::now();
     let entry = loop {
         let told = admin.describe_configs(&asked, &AdminOptions::new()).await;
-        let told = told.unwrap().remove(0);
-        let told = told.ok();
+        let told = told.unwrap().remove(0).ok();
         let entry = told.as_ref().and_then(|told| told.get("min.insync.replicas"));
         match entry {
             Some(entry) => break entry.value.clone(),

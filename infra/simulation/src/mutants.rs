@@ -4,9 +4,10 @@
 //! The copy stands in `target/mutants` and is built there; in `CARGO_TARGET_DIR` where that is set, so
 //! that dependencies which stand there need not be built once more. The copy has another version than
 //! the workspace: to cargo, packages of the same name and version at the same place of a workspace are
-//! the same, and the next build of the product there would take over what was built with a fault. The
-//! product itself has no switch for any of them. Those that are compiled in with the feature `mutants` of the kit are played by
-//! `tests/mutants.rs`.
+//! the same, and the next build of the product there would take over what was built with a fault.
+//!
+//! The product itself has no switch for any of them. Those that are compiled in with the feature
+//! `mutants` of the kit are played by `tests/mutants.rs`.
 //!
 //! A patch begins with what it does, and with these two lines:
 //!

@@ -401,7 +401,7 @@ impl<R: InOrder> Lanes<R> {
     }
 
     /// No other lanes of these assignments were open in the store a moment ago. One that is parked here
-    /// and is not among them was dealt with meanwhile, or parked since: it is run, and told by that.
+    /// and is not among them was dealt with meanwhile, or parked since: a run finds out which.
     pub fn only(&mut self, is_open: impl Fn(&LaneId) -> bool, of: &[Assignment], now: Timestamp) {
         let gone = self.lanes.iter().filter(|(lane, state)| {
             matches!(state, Lane::Parked(open) if of.contains(&open.assignment)) && !is_open(lane)

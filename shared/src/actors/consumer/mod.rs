@@ -58,6 +58,8 @@ const MAX_IN_FLIGHT: usize = 2048;
 /// Records under way at which more are taken again. Well below the other: pausing throws away what
 /// Kafka's client has fetched ahead.
 const RESUME_AT: usize = MAX_IN_FLIGHT / 4;
+/// So many records that were dealt with are remembered, the last ones in the log.
+const MOST_CLOSED: usize = 10_000;
 /// Bytes of records under way at which no more are taken.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long leaving the group may take.
@@ -316,6 +318,14 @@ impl KafkaConsumerActor {
                     None => self.leave(1, bytes),
                 }
             }
+        }
+    }
+
+    /// These records were parked and are dealt with.
+    fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
+        self.closed.extend(closed);
+        while self.closed.len() > MOST_CLOSED {
+            self.closed.pop_first();
         }
     }
 

@@ -20,9 +20,6 @@ use crate::{
     parking::{Change, ContentId, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
-/// So many records that were dealt with are remembered, the last ones in the log.
-const MOST_CLOSED: usize = 10_000;
-
 /// A record is parked and durable, or the service is ending.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -246,10 +243,7 @@ impl Handler<Ran> for KafkaConsumerActor {
             end,
             closed,
         } = message;
-        self.closed.extend(closed);
-        while self.closed.len() > MOST_CLOSED {
-            self.closed.pop_first();
-        }
+        self.remember(closed);
         self.lanes.ran(lane, &assignment, end);
         self.carry_out(ctx);
         self.look_on(ctx);
