@@ -296,7 +296,7 @@ fn a_replay_of_all_that_failed_for_a_reason_is_a_job_that_tells_how_far_it_is() 
     assert_eq!(
         counts,
         [json!(3), json!(0), json!(3), json!(0)],
-        "they fail again"
+        "they fail again: {job}"
     );
     assert!(
         parked(&service, "?reason=malformed-event")

@@ -71,6 +71,9 @@ pub(crate) fn prepare(
                 "127.0.0.1",
                 "--nounixsocket",
             ])
+            // A process that is killed in the middle of a commit leaves its transaction open, and nobody can
+            // write its documents until the server ends it: after 60 s by default.
+            .args(["--setParameter", "transactionLifetimeLimitSeconds=5"])
             // Lets tests make the server fail on demand; it is never one for real data.
             .args(["--setParameter", "enableTestCommands=1"])
             .args(size)

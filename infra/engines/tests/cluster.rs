@@ -95,17 +95,18 @@ async fn what_is_confirmed_survives_the_loss_of_leader_controller_and_primary() 
     );
     let admin = create_topic(&engines).await;
     let asked = [ResourceSpecifier::Topic(TOPIC)];
-    let told = admin
-        .describe_configs(&asked, &AdminOptions::new())
-        .await
-        .unwrap();
-    let entry = told[0]
-        .as_ref()
-        .unwrap()
-        .get("min.insync.replicas")
-        .unwrap()
-        .value
-        .clone();
+    // Whichever broker is asked may not have heard of the topic yet.
+    let created = Instant::now();
+    let entry = loop {
+        let told = admin.describe_configs(&asked, &AdminOptions::new()).await;
+        let told = told.unwrap().remove(0).ok();
+        let entry = told.as_ref().and_then(|told| told.get("min.insync.replicas"));
+        match entry {
+            Some(entry) => break entry.value.clone(),
+            None => assert!(created.elapsed() < PATIENCE, "no settings of the topic"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     assert_eq!(entry.as_deref(), Some("2"));
     let metadata = admin.inner().fetch_metadata(Some(TOPIC), PATIENCE).unwrap();
     assert_eq!(metadata.topics()[0].partitions()[0].replicas().len(), 3);

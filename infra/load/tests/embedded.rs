@@ -1,6 +1,10 @@
 //! A whole run against both services in this process: fast, and nothing has to be there.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use load::{
     arrivals::Arrivals,
@@ -26,7 +30,11 @@ fn load(pace: Pace) -> Workload {
     }
 }
 
+/// A run has the machine to itself: its pace is part of what is tested.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn run(name: &str, workload: Workload) -> Run {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("load-{name}"));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a folder for the test");

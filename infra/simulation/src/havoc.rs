@@ -15,14 +15,17 @@ use crate::{
     wire::pause,
 };
 
+/// A document that nobody can read, and where it stands.
+pub type SpoiltIn = (Arc<Database>, Spoilt);
+
 /// Everything that something can be done to.
 pub struct Havoc {
     /// What is shared.
     pub world: Rc<World>,
     /// The databases.
     pub databases: Vec<Arc<Database>>,
-    /// Documents that nobody can read now.
-    pub spoilt: RefCell<Vec<(Arc<Database>, Spoilt)>>,
+    /// Documents that nobody can read now. Each is mended once: later its right value is another one.
+    pub spoilt: RefCell<Vec<Rc<SpoiltIn>>>,
     /// The instances.
     pub victims: Vec<Rc<dyn Victim>>,
     /// The consumer groups.
@@ -130,13 +133,22 @@ impl Havoc {
             let duration = chance.millis(500, most);
             self.say(|| format!("somebody spoils {} for {duration:?}", spoilt.place()));
             self.world.observer.with(|seen| seen.spoilt.insert(spoilt.id()));
-            self.spoilt.borrow_mut().push((database.clone(), spoilt.clone()));
-            let (database, havoc) = (database.clone(), self.clone());
+            let spoilt = Rc::new((database.clone(), spoilt));
+            self.spoilt.borrow_mut().push(spoilt.clone());
+            let havoc = self.clone();
             actix::spawn(async move {
                 pause(duration).await;
-                havoc.say(|| format!("somebody mends {}", spoilt.place()));
-                database.mend(&spoilt);
+                havoc.mend(&spoilt);
             });
+        }
+    }
+
+    fn mend(&self, spoilt: &Rc<SpoiltIn>) {
+        let mut open = self.spoilt.borrow_mut();
+        if let Some(at) = open.iter().position(|one| Rc::ptr_eq(one, spoilt)) {
+            let (database, spoilt) = &*open.swap_remove(at);
+            self.say(|| format!("somebody mends {}", spoilt.place()));
+            database.mend(spoilt);
         }
     }
 
@@ -187,8 +199,8 @@ impl Havoc {
         self.world.broker.outage.end();
         self.world.broker.accept();
         self.databases.iter().for_each(|database| database.outage.end());
-        for (database, spoilt) in self.spoilt.take() {
-            database.mend(&spoilt);
+        for (database, spoilt) in self.spoilt.take().iter().map(|spoilt| &**spoilt) {
+            database.mend(spoilt);
         }
         for process in self.victims.iter().filter_map(|victim| victim.process()) {
             if process.mode() == Mode::Frozen {

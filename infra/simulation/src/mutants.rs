@@ -2,9 +2,12 @@
 //! is a patch in `infra/simulation/mutants` that says which invariant catches it.
 //!
 //! The copy stands in `target/mutants` and is built there; in `CARGO_TARGET_DIR` where that is set, so
-//! that dependencies which stand there need not be built once more. The product itself has no switch
-//! for any of them. Those that are compiled in with the feature `mutants` of the kit are played by
-//! `tests/mutants.rs`.
+//! that dependencies which stand there need not be built once more. The copy has another version than
+//! the workspace: to cargo, packages of the same name and version at the same place of a workspace are
+//! the same, and the next build of the product there would take over what was built with a fault.
+//!
+//! The product itself has no switch for any of them. Those that are compiled in with the feature
+//! `mutants` of the kit are played by `tests/mutants.rs`.
 //!
 //! A patch begins with what it does, and with these two lines:
 //!
@@ -200,10 +203,13 @@ fn copy(workspace: &Path, to: &Path) -> io::Result<()> {
     for file in &files {
         let (from, to) = (workspace.join(file), to.join(file));
         // One that was removed and not committed yet is still listed.
-        let Ok(content) = fs::read(&from) else {
+        let Ok(mut content) = fs::read(&from) else {
             let _ = fs::remove_file(&to);
             continue;
         };
+        if *file == Path::new("Cargo.toml") {
+            content = of_another_version(&text(&content))?.into_bytes();
+        }
         if fs::read(&to).is_ok_and(|there| there == content) {
             continue;
         }
@@ -215,9 +221,27 @@ fn copy(workspace: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The manifest of a workspace whose packages are not taken for those of the product.
+fn of_another_version(manifest: &str) -> io::Result<String> {
+    let (before, version) = manifest
+        .split_once("\nversion = \"")
+        .ok_or_else(|| io::Error::other("the workspace says no version"))?;
+    Ok(format!("{before}\nversion = \"{ANOTHER_VERSION}{version}\n"))
+}
+
+/// Before the version of the product: no product has that many.
+const ANOTHER_VERSION: &str = "1000";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_copy_has_another_version_than_the_product() {
+        let manifest = "[workspace.package]\nversion = \"0.1.0\"\n\n[workspace.dependencies]\nuuid = { version = \"1\" }";
+        let copied = of_another_version(manifest).expect("a version");
+        assert_eq!(copied, manifest.replace("0.1.0", "10000.1.0") + "\n");
+    }
 
     #[test]
     fn every_patch_says_what_catches_it() {

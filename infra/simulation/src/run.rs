@@ -12,7 +12,7 @@ use std::{
 use contracts::{CustomerId, OrderId, OrderStatus, TOPIC};
 use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
-use orders::{Orders, domain::Order};
+use orders::Orders;
 use shared::{
     document_store::DocumentKey,
     envelope::OutboxEvent,
@@ -30,7 +30,7 @@ use crate::{
     faults::{Fault, Faults, Kind},
     havoc::{HAVOC_LASTS, Havoc},
     instance::{Instance, Victim, World},
-    invariants::{AtRest, FINAL_WITHIN, Invariant, Violation, i15, judge},
+    invariants::{AtRest, FINAL_WITHIN, Invariant, Violation, i9_led, i15, judge},
     log::{Broker, Refusal, Unfit},
     operator,
     process::Process,
@@ -41,6 +41,8 @@ use crate::{
     wire::Wire,
 };
 
+/// How long after the last fault every instance runs and has its partitions, and has read what is parked.
+const ALL_ARE_BACK: Duration = Duration::from_secs(12);
 /// How long after the last fault everything may take to become quiet.
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
 /// Quiet for so long is quiet.
@@ -171,6 +173,9 @@ async fn play(seed: u64, records: bool) -> Outcome {
     tokio::time::sleep(chance.millis(millis(least), millis(most))).await;
 
     havoc.heal();
+    let clocks_were_set = faults.counts().contains_key(&Fault::ClockJump);
+    let punctual_from = (!clocks_were_set).then(|| timeline.now() + ALL_ARE_BACK);
+    observer.with(|seen| seen.punctual_from = punctual_from);
     // What is parked stays parked, and where there is no leader there still is none.
     let deadline = Instant::now() + FINAL_WITHIN;
     until(deadline, || clients.is_finished()).await;
@@ -278,15 +283,23 @@ impl Stage {
             && self.lag().iter().all(|(_, lag)| *lag == 0)
     }
 
-    /// Excused is an order whose records stand where there is no leader.
+    /// Excused is what stands where there is no leader.
     fn nobody_waits_for_others(&self) -> Result<(), Violation> {
         let broker = &self.world.broker;
-        let leaderless = |order: &Order| {
-            let key = order.customer_id.to_string().into_bytes();
-            let places = broker.places_of(TOPIC, &key, PARTITIONS);
+        let leaderless = |key: &[u8]| {
+            let places = broker.places_of(TOPIC, key, PARTITIONS);
             places.iter().any(|place| !broker.has_leader(place))
         };
-        self.world.observer.with(|seen| i15(seen, leaderless))
+        let outboxes = self.databases.iter().flat_map(|database| database.outboxes());
+        let events = outboxes.flat_map(|(_, events)| events);
+        let led = |event: &OutboxEvent| event.record(TOPIC).key.is_some_and(|key| !leaderless(&key));
+        let left: Vec<_> = events
+            .filter(|event| event.letter.is_none() && led(event))
+            .collect();
+        self.world.observer.with(|seen| {
+            i15(seen, |order| leaderless(order.customer_id.to_string().as_bytes()))?;
+            i9_led(seen, &left)
+        })
     }
 
     fn at_rest(&self, healed: Duration) -> AtRest {

@@ -28,7 +28,7 @@ use crate::{
 
 mod reading;
 
-use reading::{asked, given_up, note, subject};
+use reading::{asked, given_up, note, pause, subject};
 pub use reading::{event_id, header};
 
 /// What clients have sent and learned.
@@ -131,6 +131,11 @@ pub struct Seen {
     /// Records that have failed and are not dealt with. One that only waits may have been handled
     /// before it was delivered again.
     pub failed: BTreeMap<Given, Failed>,
+    /// When each parked record that waits for its next try is due.
+    pub due: BTreeMap<Given, Duration>,
+    /// From when on they are tried when they are due; never where clocks were set, since the time is
+    /// written by one process and read by another.
+    pub punctual_from: Option<Duration>,
     /// Records that have failed for good at some time.
     pub failed_for_good: BTreeSet<Given>,
     /// Records that were given up by an operator before they had failed for good.
@@ -269,6 +274,14 @@ impl store::Observer for Observer {
                     }
                     if parked.attempts > 0 {
                         seen.own_failures.extend(subject);
+                    }
+                    let due = seen.due.remove(&given);
+                    if let (Some(due), Some(from)) = (due, seen.punctual_from) {
+                        let judged = always::in_time(&given, due.max(from), now);
+                        self.judge(&mut seen, judged);
+                    }
+                    if let Some(pause) = pause(&parked) {
+                        seen.due.insert(given.clone(), now + pause);
                     }
                     let now = Parked {
                         state: parked.state,

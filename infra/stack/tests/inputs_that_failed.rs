@@ -137,14 +137,15 @@ fn a_caller_for_whom_there_is_no_place_to_wait_is_told_the_stored_order() {
     });
     let second = Uuid::now_v7();
     let body = json!({ "id": second, "customerId": bob, "amount": 1 });
-    // Until the first caller has given back its place in flight, the second is told to try again.
+    // Until the first caller has given back its place in flight, the second is told that nothing was
+    // stored, and nothing is.
     let answer = service.until("the second order is stored", || {
         let answer = service.http.post("/api/orders?wait=1s", &body);
-        if answer.status == 503 {
-            Err(answer)
-        } else {
-            Ok(answer)
+        if answer.status != 503 {
+            return Ok(answer);
         }
+        service.http.get(&format!("/api/orders/{second}")).expect(404);
+        Err(answer)
     });
     let answer = answer.expect(202);
     assert_eq!(

@@ -25,7 +25,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    event_log::{Offset, Partition, Position},
+    event_log::{ConsumedRecord, Offset, Partition, Position},
     id,
 };
 
@@ -58,6 +58,22 @@ id!(
     /// A replay of many records.
     JobId
 );
+
+id!(
+    /// What a record says: a digest of its key and its value. A log that has lost its tail gives the same
+    /// offset to another record.
+    ContentId
+);
+
+impl ContentId {
+    /// The digest of this record.
+    pub fn of(record: &ConsumedRecord) -> ContentId {
+        let key = record.key.as_deref().unwrap_or_default();
+        let value = record.value.as_deref().unwrap_or_default();
+        let length = key.len().to_be_bytes();
+        ContentId(Uuid::new_v5(&NAMESPACE, &[&length, key, value].concat()))
+    }
+}
 
 impl ParkedId {
     /// The record of this place. Laid out as a UUID of version 8: 48 bits of the topic's hash, 18 of

@@ -4,7 +4,7 @@ use bson::{Binary, Bson, spec::BinarySubtype};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
-use super::{JobId, KeyId, LaneId, ParkedId};
+use super::{ContentId, JobId, KeyId, LaneId, ParkedId};
 use crate::{
     document_store::{CollectionSettings, Document, Index, IndexValue, numbers},
     environment::Timestamp,
@@ -39,6 +39,9 @@ pub struct ParkedRecord {
     pub value: Option<Binary>,
     /// As they came.
     pub headers: Vec<ParkedHeader>,
+    /// What it says. None where the version before has parked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentId>,
     /// A stable word for why it failed last; none as long as it only stands behind another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

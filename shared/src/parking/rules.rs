@@ -1,7 +1,7 @@
 //! What may happen to a parked record: pure, so deciding again on a newer copy is harmless.
 
 use super::{
-    Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
+    ContentId, Failure, Fate, JobId, KeyId, LONGEST_PAUSE, LaneId, ParkedId,
     record::{Entry, ParkedHeader, ParkedRecord, ParkedState, Request, Verb, binary},
     usable,
 };
@@ -26,7 +26,10 @@ pub enum Change {
         begun: Option<Timestamp>,
     },
     /// It was tried again, and is handled.
-    Finish,
+    Finish {
+        /// When the attempt began. What an operator has asked for since then comes first.
+        begun: Option<Timestamp>,
+    },
     /// It is given up, as an operator asked.
     Discard,
     /// A job asks for a replay, on behalf of an operator.
@@ -111,10 +114,19 @@ pub fn decide(
     };
     if !known.state.is_open() {
         return match change {
-            // Delivered again, though it was dealt with: so it stays.
-            Change::Park(_) | Change::Begin | Change::Fail { .. } | Change::Finish | Change::Discard => {
-                Ok(None)
+            Change::Park(new)
+                if known
+                    .content
+                    .is_some_and(|known| known != ContentId::of(&new.record)) =>
+            {
+                Ok(Some(park(new, now)))
             }
+            // Delivered again, though it was dealt with: so it stays.
+            Change::Park(_)
+            | Change::Begin
+            | Change::Fail { .. }
+            | Change::Finish { .. }
+            | Change::Discard => Ok(None),
             Change::Request { .. } | Change::ReplayFor { .. } => Err(Refusal::Closed(known.state)),
         };
     }
@@ -129,7 +141,12 @@ pub fn decide(
         Change::Begin => record.attempt_since = Some(now),
         Change::Fail { begun, .. } if *begun != known.attempt_since => return Ok(None),
         Change::Fail { failure, .. } => fail(&mut record, failure, now),
-        Change::Finish => close(&mut record, ParkedState::Done, Verb::Handled, now),
+        Change::Finish { begun } if *begun != known.attempt_since && known.request.is_some() => {
+            return Ok(None);
+        }
+        Change::Finish { .. } => close(&mut record, ParkedState::Done, Verb::Handled, now),
+        // He has thought better of it since.
+        Change::Discard if !matches!(known.request, Some(Request::Discard { .. })) => return Ok(None),
         Change::Discard => close(&mut record, ParkedState::Discarded, Verb::Discarded, now),
         Change::ReplayFor { job, correlation_id } => {
             record.job = Some(*job);
@@ -165,6 +182,7 @@ fn park(new: &NewParked, now: Timestamp) -> ParkedRecord {
         key: record.key.clone().map(binary),
         value: record.value.clone().map(binary),
         headers: record.headers.iter().map(header).collect(),
+        content: Some(ContentId::of(record)),
         reason: None,
         error: None,
         attempts: 0,
@@ -319,6 +337,12 @@ mod tests {
         }
     }
 
+    fn finishes(begun: &ParkedRecord) -> Change {
+        Change::Finish {
+            begun: begun.attempt_since,
+        }
+    }
+
     fn request(request: Request) -> Change {
         Change::Request {
             request,
@@ -334,7 +358,8 @@ mod tests {
         assert_eq!((handled.key, handled.value), (record(7).key, record(7).value));
         let requested = changed(Some(&parked), &request(Request::Replay), 5);
         assert_eq!(requested.state, ParkedState::Requested);
-        let done = changed(Some(&requested), &Change::Finish, 6);
+        let begun = changed(Some(&requested), &Change::Begin, 6);
+        let done = changed(Some(&begun), &finishes(&begun), 6);
         assert_eq!((done.state, done.request), (ParkedState::Done, None));
         let happened: Vec<_> = done.history.iter().map(|entry| entry.what).collect();
         assert_eq!(happened, [Verb::Failed, Verb::ReplayRequested, Verb::Handled]);
@@ -367,8 +392,12 @@ mod tests {
         let parked = parked(Some(Fate::Final));
         let again = Change::Park(Box::new(new(Some(Fate::Final))));
         assert_eq!(decide(Some(&parked), &again, Timestamp(1)), Ok(None));
-        let done = changed(Some(&parked), &Change::Finish, 2);
+        let done = changed(Some(&parked), &finishes(&parked), 2);
         assert_eq!(decide(Some(&done), &again, Timestamp(3)), Ok(None));
+        let mut other = new(Some(Fate::Final));
+        other.record.value = Some(b"another, at the same offset".to_vec());
+        let other = changed(Some(&done), &Change::Park(Box::new(other)), 3);
+        assert_eq!(other.state, ParkedState::Parked, "the log had lost its tail");
         let late = decide(Some(&done), &request(Request::Replay), Timestamp(3));
         assert_eq!(late, Err(Refusal::Closed(ParkedState::Done)));
     }
@@ -388,6 +417,15 @@ mod tests {
             discarded.history.last().map(|entry| entry.note.clone()),
             Some(why)
         );
+    }
+
+    #[test]
+    fn what_an_operator_asked_for_last_counts() {
+        let parked = parked(Some(Fate::Final));
+        let why = "a test".to_owned();
+        let discard = changed(Some(&parked), &request(Request::Discard { why }), 1);
+        let replay = changed(Some(&discard), &request(Request::Replay), 2);
+        assert_eq!(decide(Some(&replay), &Change::Discard, Timestamp(3)), Ok(None));
     }
 
     #[test]
@@ -420,5 +458,7 @@ mod tests {
         let late = fails(begun.attempt_since, Fate::Retry(Duration::ZERO));
         let overtaken = decide(Some(&asked), &late, Timestamp(5));
         assert_eq!(overtaken, Ok(None), "an attempt that has ended fails no more");
+        let overtaken = decide(Some(&asked), &finishes(&begun), Timestamp(5));
+        assert_eq!(overtaken, Ok(None), "nor does it succeed");
     }
 }

@@ -1,5 +1,7 @@
 //! What is judged at each commit and each append, before anybody else can see it.
 
+use std::time::Duration;
+
 use contracts::{CancelReason, OrderStatus, TOPIC};
 use customers::domain::{Reservation, ReservationState};
 use orders::domain::Order;
@@ -57,6 +59,23 @@ pub fn parked(given: &Given, now: Parked) -> Result<(), Violation> {
     }
     let expected = format!("{given:?} is given up, as an operator asked last");
     Err(Violation::new(Invariant::I9, expected, now.state.as_str()))
+}
+
+/// How late a parked record may be tried: the clocks of two processes differ by as much.
+const TRIED_WITHIN: Duration = Duration::from_secs(6);
+
+/// I5 of a parked record that was waiting for its next try, and is waited for no longer.
+pub fn in_time(given: &Given, due: Duration, now: Duration) -> Result<(), Violation> {
+    let late = now.saturating_sub(due);
+    if late <= TRIED_WITHIN {
+        return Ok(());
+    }
+    let expected = format!("{given:?} is tried within {TRIED_WITHIN:?} of when it is due");
+    Err(Violation::new(
+        Invariant::I5,
+        expected,
+        format!("it was tried {late:?} later"),
+    ))
 }
 
 /// I9 of a reservation that was just made: not by a record that is given up, or will be.

@@ -7,6 +7,7 @@ use contracts::{
 };
 use customers::domain::ReservationState;
 use shared::{
+    envelope::OutboxEvent,
     event_log::Position,
     events::Event,
     parking::{ParkedState, Verb},
@@ -14,7 +15,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{AtRest, Invariant, Violation, all};
-use crate::seen::{Given, event_id, header};
+use crate::seen::{Given, Seen, event_id, header};
 
 /// Every announced event is in the log; duplicates are the same to the byte, and as announced. An
 /// event that the log refuses for good stays in its outbox. Where the log has lost its tail, every
@@ -181,6 +182,24 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
         let expected = format!("{given:?} was parked and is {}", right.as_str());
         Err(Violation::new(Invariant::I9, expected, format!("{state:?}")))
     })
+}
+
+/// Of events whose partitions have a leader, none stays in an outbox because another partition has none.
+/// What the log has refused is tried again later and later, so that is excused.
+pub fn i9_led(seen: &Seen, left: &[OutboxEvent]) -> Result<(), Violation> {
+    let refused = |event: &&OutboxEvent| seen.refused.contains(&event.id.to_string());
+    let Some(event) = left.iter().find(|event| !refused(event)) else {
+        return Ok(());
+    };
+    let expected = format!(
+        "{} {} leaves its outbox, though another partition has no leader",
+        event.name, event.id
+    );
+    let found = match seen.published.contains(&event.id.to_string()) {
+        true => "it is in the log and stands there",
+        false => "it stands there",
+    };
+    Err(Violation::new(Invariant::I9, expected, found))
 }
 
 /// With several instances and no fault, no event is published twice.

@@ -209,12 +209,22 @@ impl Replay<'_> {
                 continue;
             };
             next[track] += 1;
-            if self.fits(next, &after) {
-                return true;
-            }
+            let fits = self.fits(next, &after);
             next[track] -= 1;
+            // A refusal changes nothing for others: once it is one, it need not come later.
+            if fits || self.refuses(step) {
+                return fits;
+            }
         }
         done && self.is_recorded(documents)
+    }
+
+    fn refuses(&self, step: &Step) -> bool {
+        let Step::Created(event) = step else {
+            return false;
+        };
+        let recorded = self.recorded.get(&event.id);
+        recorded.is_some_and(|recorded| recorded.state == ReservationState::Refused)
     }
 
     /// The documents after a step; `None` where it does not lead to what is recorded.
@@ -239,13 +249,14 @@ impl Replay<'_> {
             }
             Step::Created(event) => {
                 let known = documents.reservations.get(&event.id);
-                let refused = self.recorded.get(&event.id)?.state == ReservationState::Refused;
+                let recorded = self.recorded.get(&event.id)?;
+                let refused = recorded.state == ReservationState::Refused;
                 match domain::reserve(customer, known, event, &Context::default(), NOW) {
                     Decision::Reserved(customer, reservation) if !refused => {
                         after.customer = Some(customer);
                         after.reservations.insert(event.id, reservation);
                     }
-                    Decision::Refused(reservation) if refused => {
+                    Decision::Refused(reservation) if refused && reservation.reason == recorded.reason => {
                         after.reservations.insert(event.id, reservation);
                     }
                     Decision::Known(_) => {}

@@ -44,6 +44,7 @@ impl Producer {
             } else if let Some(place) = self.broker.place(&record) {
                 self.enqueue(place, Waiting { record, answer });
             } else {
+                self.broker.observer.refused(&record);
                 return Box::pin(async { Err(LogError::Refused("there is no such topic".into())) });
             }
         }

@@ -8,7 +8,7 @@ use shared::{
     envelope::Received,
     event_log::{ConsumedRecord, Position, Record},
     events::{self, Event},
-    parking::{ParkedRecord, Verb},
+    parking::{ParkedRecord, ParkedState, Verb},
 };
 use uuid::Uuid;
 
@@ -24,6 +24,18 @@ pub(super) fn asked(parked: &ParkedRecord) -> Option<Verb> {
     };
     let verbs = parked.history.iter().rev().map(|entry| entry.what);
     verbs.into_iter().find(|verb| by_operator(verb))
+}
+
+/// How long after its last change a record is to be tried; none while it is, or where nobody tries it.
+pub(super) fn pause(parked: &ParkedRecord) -> Option<Duration> {
+    if parked.attempt_since.is_some() {
+        return None;
+    }
+    match parked.state {
+        ParkedState::Retrying => Some(parked.next_try_at?.since(parked.updated_at)),
+        ParkedState::Requested => Some(Duration::ZERO),
+        _ => None,
+    }
 }
 
 /// The order whose state this record moves, read without the help of the services.

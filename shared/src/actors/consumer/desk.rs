@@ -13,7 +13,10 @@ use crate::{
     environment::Environment,
     event_log::ConsumedRecord,
     metrics::Metrics,
-    parking::{Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, ReplayJob, UNFINISHED},
+    parking::{
+        Change, ContentId, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, ReplayJob,
+        UNFINISHED,
+    },
 };
 
 /// Records of a lane that are looked at to find out whether an event is parked in it already.
@@ -66,11 +69,36 @@ impl ParkingDesk {
         after: Option<ParkedId>,
         limit: usize,
     ) -> Result<OpenPage, String> {
-        let message = ListOpen {
+        let order = Order::Ascending;
+        self.ids(ListOpen {
             matching,
             after,
+            order,
+            limit,
+        })
+        .await
+    }
+
+    /// Records of these partitions that were dealt with, the last ones in the log.
+    pub(super) async fn closed(
+        &self,
+        partitions: impl Iterator<Item = i32>,
+        limit: usize,
+    ) -> Result<Vec<(ParkedId, ContentId)>, String> {
+        let closed = ListOpen {
+            matching: Self::of_partitions(partitions, &[ParkedState::Done, ParkedState::Discarded]),
+            after: None,
+            order: Order::Descending,
             limit,
         };
+        let page = self.ids(closed).await?;
+        let records = page.records.into_iter();
+        Ok(records
+            .filter_map(|record| Some((record.id, record.content?)))
+            .collect())
+    }
+
+    async fn ids(&self, message: ListOpen) -> Result<OpenPage, String> {
         let answer = self.open.send(message).await;
         answer
             .map_err(|error| error.to_string())?

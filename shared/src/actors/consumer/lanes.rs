@@ -400,6 +400,16 @@ impl<R: InOrder> Lanes<R> {
         self.due.extend(due.map(|due| (due, lane)));
     }
 
+    /// No other lanes of these assignments were open in the store a moment ago. One that is parked here
+    /// and is not among them was dealt with meanwhile, or parked since: a run finds out which.
+    pub fn only(&mut self, is_open: impl Fn(&LaneId) -> bool, of: &[Assignment], now: Timestamp) {
+        let gone = self.lanes.iter().filter(|(lane, state)| {
+            matches!(state, Lane::Parked(open) if of.contains(&open.assignment)) && !is_open(lane)
+        });
+        let gone: Vec<_> = gone.map(|(lane, _)| (now, *lane)).collect();
+        self.due.extend(gone);
+    }
+
     /// The lane is run as soon as it may be.
     fn want(&mut self, lane: LaneId) {
         self.ready.push_back(lane);

@@ -13,7 +13,7 @@ use crate::{
     actors::repository::OpenRecord,
     environment::Timestamp,
     event_log::Assignment,
-    parking::{LONGEST_PAUSE, LaneId, ParkedState},
+    parking::{ContentId, LONGEST_PAUSE, LaneId, ParkedId, ParkedState},
 };
 
 /// How often it looks.
@@ -22,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PAGE: usize = 256;
 /// Records that are read at a time when a partition is taken over.
 const TAKE_OVER: usize = 5_000;
-/// With more open records than this they are counted only with each [`COUNT_EVERY`]th look; with fewer,
-/// all of them are read then.
+/// So many open records are read with each look. With more of them a look reads what was asked for, and
+/// they are counted with each [`COUNT_EVERY`]th.
 const FEW: usize = 1_000;
 /// See [`FEW`].
 const COUNT_EVERY: u64 = 15;
@@ -31,6 +31,8 @@ const COUNT_EVERY: u64 = 15;
 const JOBS_EVERY: u64 = 5;
 /// No more are counted.
 const MOST_COUNTED: usize = 1_000_000;
+/// So many records that were dealt with are known when a partition is taken over.
+const CLOSED: usize = 1_000;
 /// Pause before an assignment's records are read again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
 /// When records are looked for again that could not be read. Somebody may have mended them.
@@ -55,6 +57,17 @@ pub struct Look;
 /// Lanes that were found, each with when its head is due.
 type Found = BTreeMap<LaneId, (Open, Option<Timestamp>)>;
 
+/// Open records by their state.
+type Counts = [(ParkedState, usize); 4];
+
+/// All that is open in some partitions.
+struct All {
+    lanes: Found,
+    open: Counts,
+    /// Some records could not be read.
+    unreadable: bool,
+}
+
 /// The parked lanes of these assignments are known.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -63,6 +76,8 @@ struct Opened {
     lanes: Found,
     /// Some records could not be read: they are looked for again.
     unreadable: bool,
+    /// Records that were dealt with.
+    closed: Vec<(ParkedId, ContentId)>,
 }
 
 #[derive(Message)]
@@ -71,7 +86,9 @@ struct Looked {
     lanes: Found,
     full: bool,
     /// Open records by state, where they were counted.
-    open: Option<[(ParkedState, usize); 4]>,
+    open: Option<Counts>,
+    /// The lanes are all that there are of these assignments.
+    all_of: Vec<Assignment>,
 }
 
 impl KafkaConsumerActor {
@@ -85,8 +102,8 @@ impl KafkaConsumerActor {
         let (desk, this) = (self.desk.clone(), ctx.address());
         let owned = shared(&assignments);
         actix::spawn(async move {
-            let (lanes, unreadable) = loop {
-                match take_over(&desk, &owned).await {
+            let (all, closed) = loop {
+                match take_over_and_closed(&desk, &owned).await {
                     Ok(found) => break found,
                     Err(error) => {
                         log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
@@ -96,8 +113,9 @@ impl KafkaConsumerActor {
             };
             this.do_send(Opened {
                 assignments,
-                lanes,
-                unreadable,
+                lanes: all.lanes,
+                unreadable: all.unreadable,
+                closed,
             });
         });
     }
@@ -105,7 +123,7 @@ impl KafkaConsumerActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let assignments = self.partitions.assignments();
         if assignments.is_empty() {
-            return self.count_open(&ParkedState::OPEN.map(|state| (state, 0)));
+            return self.count_open(&none());
         }
         if self.looks.looking || self.draining.is_some() {
             return;
@@ -116,23 +134,29 @@ impl KafkaConsumerActor {
             self.work_on_jobs(ctx);
         }
         let few = self.looks.open <= FEW;
-        let counts = few || self.looks.made.is_multiple_of(COUNT_EVERY);
-        // An earlier owner may have parked a record after this one had read what is parked.
-        let all = few && self.looks.made.is_multiple_of(COUNT_EVERY);
+        let counts = self.looks.made.is_multiple_of(COUNT_EVERY);
         let (desk, this) = (self.desk.clone(), ctx.address());
         let owned = shared(&assignments);
         actix::spawn(async move {
-            let looked = match look(&desk, &owned, counts, all).await {
-                Ok(looked) => looked,
-                Err(error) => {
-                    log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
-                    Looked {
-                        lanes: Found::new(),
-                        full: false,
-                        open: None,
-                    }
-                }
+            let looked = match few {
+                // An earlier owner may have parked a record after this one had read what is parked.
+                true => take_over(&desk, &owned).await.map(|all| Looked {
+                    lanes: all.lanes,
+                    full: false,
+                    open: Some(all.open),
+                    all_of: if all.unreadable { Vec::new() } else { assignments },
+                }),
+                false => look(&desk, &owned, counts).await,
             };
+            let looked = looked.unwrap_or_else(|error| {
+                log::warn!(target: "KafkaConsumerActor", "parked records cannot be read: {error}");
+                Looked {
+                    lanes: Found::new(),
+                    full: false,
+                    open: None,
+                    all_of: Vec::new(),
+                }
+            });
             this.do_send(looked);
         });
     }
@@ -144,7 +168,7 @@ impl KafkaConsumerActor {
         }
     }
 
-    fn count_open(&mut self, open: &[(ParkedState, usize)]) {
+    fn count_open(&mut self, open: &Counts) {
         self.looks.open = open.iter().map(|(_, records)| records).sum();
         let by_state = open.iter().map(|(state, records)| (state.as_str(), *records));
         self.metrics.parked_open(by_state);
@@ -180,7 +204,9 @@ impl Handler<Opened> for KafkaConsumerActor {
             assignments,
             lanes,
             unreadable,
+            closed,
         } = opened;
+        self.remember(closed);
         self.meet(lanes);
         for assignment in &assignments {
             for record in self.partitions.open(assignment) {
@@ -203,60 +229,70 @@ impl Handler<Opened> for KafkaConsumerActor {
 impl Handler<Looked> for KafkaConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, Looked { lanes, full, open }: Looked, ctx: &mut Context<Self>) {
+    fn handle(&mut self, looked: Looked, ctx: &mut Context<Self>) {
+        let Looked {
+            lanes,
+            full,
+            open,
+            all_of,
+        } = looked;
         self.looks.looking = false;
         self.looks.full = full;
         if let Some(open) = open {
             self.count_open(&open);
         }
+        let now = self.environment.now();
+        self.lanes.only(|lane| lanes.contains_key(lane), &all_of, now);
         self.meet(lanes);
         self.carry_out(ctx);
     }
 }
 
-/// What operators asked for, at most a page of it; where few records are open, all of them.
-async fn look(
-    desk: &ParkingDesk,
-    owned: &[Arc<Assignment>],
-    counts: bool,
-    all: bool,
-) -> Result<Looked, String> {
+/// What operators asked for, at most a page of it.
+async fn look(desk: &ParkingDesk, owned: &[Arc<Assignment>], counts: bool) -> Result<Looked, String> {
     let partitions = || owned.iter().map(|assignment| assignment.partition);
     let requested = ParkingDesk::of_partitions(partitions(), &[ParkedState::Requested]);
     let page = desk.page(requested, None, PAGE).await?;
-    let full = page.next.is_some();
     let mut lanes = Found::new();
     let now = desk.environment.now();
     for record in &page.records {
         add(&mut lanes, owned, record, Some(now));
     }
-    if all {
-        for (lane, open) in take_over(desk, owned).await?.0 {
-            lanes.entry(lane).or_insert(open);
-        }
-    }
     let mut open = None;
     if counts {
-        let mut counted = ParkedState::OPEN.map(|state| (state, 0));
+        let mut counted = none();
         for (state, records) in &mut counted {
             let matching = ParkingDesk::of_partitions(partitions(), &[*state]);
             *records = desk.count(matching, MOST_COUNTED).await.unwrap_or_default();
         }
         open = Some(counted);
     }
-    Ok(Looked { lanes, full, open })
+    Ok(Looked {
+        lanes,
+        full: page.next.is_some(),
+        open,
+        all_of: Vec::new(),
+    })
 }
 
-/// All open lanes of these partitions, and whether some of their records cannot be read.
-async fn take_over(desk: &ParkingDesk, owned: &[Arc<Assignment>]) -> Result<(Found, bool), String> {
+fn none() -> Counts {
+    ParkedState::OPEN.map(|state| (state, 0))
+}
+
+/// All that is open in these partitions.
+async fn take_over(desk: &ParkingDesk, owned: &[Arc<Assignment>]) -> Result<All, String> {
     let partitions = owned.iter().map(|assignment| assignment.partition);
     let matching = ParkingDesk::of_partitions(partitions, &ParkedState::OPEN);
     let now = desk.environment.now();
-    let (mut lanes, mut unreadable) = (Found::new(), false);
+    let mut all = All {
+        lanes: Found::new(),
+        open: none(),
+        unreadable: false,
+    };
     let mut after = None;
     loop {
         let page = desk.page(matching.clone(), after, TAKE_OVER).await?;
-        unreadable |= page.unreadable > 0;
+        all.unreadable |= page.unreadable > 0;
         for record in &page.records {
             let due = match record.state {
                 // Asked for, or left behind by a run that ended with its process.
@@ -270,13 +306,28 @@ async fn take_over(desk: &ParkingDesk, owned: &[Arc<Assignment>]) -> Result<(Fou
                 }
                 ParkedState::Parked | ParkedState::Done | ParkedState::Discarded => None,
             };
-            add(&mut lanes, owned, record, due);
+            let count = all.open.iter_mut().find(|(state, _)| *state == record.state);
+            if let Some((_, records)) = count {
+                *records += 1;
+            }
+            add(&mut all.lanes, owned, record, due);
         }
         if page.next.is_none() {
-            return Ok((lanes, unreadable));
+            return Ok(all);
         }
         after = page.next;
     }
+}
+
+/// The same, and the last records of these partitions that were dealt with. Those are read afterwards:
+/// what was open before is found in one of them.
+async fn take_over_and_closed(
+    desk: &ParkingDesk,
+    owned: &[Arc<Assignment>],
+) -> Result<(All, Vec<(ParkedId, ContentId)>), String> {
+    let all = take_over(desk, owned).await?;
+    let partitions = owned.iter().map(|assignment| assignment.partition);
+    Ok((all, desk.closed(partitions, CLOSED).await?))
 }
 
 /// Each lane that is found points to its assignment.

@@ -17,7 +17,7 @@ use crate::{
     event_log::Assignment,
     logging::Step,
     mutants::{self, Mutant},
-    parking::{Change, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
+    parking::{Change, ContentId, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
 /// A record is parked and durable, or the service is ending.
@@ -38,6 +38,7 @@ pub(super) struct Ran {
     lane: LaneId,
     assignment: Assignment,
     end: RunEnd,
+    closed: Vec<(ParkedId, ContentId)>,
 }
 
 /// Parked records may be due.
@@ -83,11 +84,12 @@ impl KafkaConsumerActor {
     pub(super) fn run(&self, runner: Runner, assignment: Assignment, ctx: &mut Context<Self>) {
         let (lane, this) = (runner.lane, ctx.address());
         actix::spawn(async move {
-            let end = runner.run().await;
+            let (end, closed) = runner.run().await;
             this.do_send(Ran {
                 lane,
                 assignment,
                 end,
+                closed,
             });
         });
     }
@@ -238,7 +240,9 @@ impl Handler<Ran> for KafkaConsumerActor {
             lane,
             assignment,
             end,
+            closed,
         } = message;
+        self.remember(closed);
         self.lanes.ran(lane, &assignment, end);
         self.carry_out(ctx);
         self.look_on(ctx);

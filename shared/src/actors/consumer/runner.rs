@@ -13,7 +13,7 @@ use super::{
 use crate::{
     actors::repository::{Changed, Turn},
     environment::Timestamp,
-    parking::{Change, Due, LaneId, ParkedId, ParkedRecord, due},
+    parking::{Change, ContentId, Due, LaneId, ParkedId, ParkedRecord, due},
 };
 
 /// Records of a lane whose ids are read at a time. A lane is mostly one order, hence short.
@@ -28,6 +28,8 @@ pub struct Runner {
     pub routes: Rc<Routes>,
     pub desk: ParkingDesk,
     pub stop: Rc<Cell<bool>>,
+    /// Records that it has dealt with.
+    pub closed: Vec<(ParkedId, ContentId)>,
 }
 
 /// How it goes on behind a record.
@@ -39,7 +41,13 @@ enum Next {
 }
 
 impl Runner {
-    pub async fn run(self) -> RunEnd {
+    /// How far it came, and which records it has dealt with.
+    pub async fn run(mut self) -> (RunEnd, Vec<(ParkedId, ContentId)>) {
+        let end = self.work_lane_off().await;
+        (end, self.closed)
+    }
+
+    async fn work_lane_off(&mut self) -> RunEnd {
         let mut ids = vec![self.head];
         loop {
             for id in ids {
@@ -97,16 +105,16 @@ impl Runner {
     }
 
     /// Carries out what is due with a record.
-    async fn work_off(&self, id: ParkedId) -> Result<Next, Ending> {
+    async fn work_off(&mut self, id: ParkedId) -> Result<Next, Ending> {
         // The record that comes back holds every request that was accepted before this write.
         let begun = self.desk.change(id, Change::Begin).await?;
-        let Some(record) = begun
-            .map(|begun| begun.record)
-            .filter(|record| record.state.is_open())
-        else {
+        let Some(Changed { record, changed }) = begun.filter(|begun| begun.record.state.is_open()) else {
             return Ok(Next::Further);
         };
-        let change = match due(&record, self.desk.environment.now()) {
+        let now = self.desk.environment.now();
+        let change = match due(&record, now) {
+            // It has become due since that write: no attempt is begun.
+            Due::Replay if !changed => return Ok(Next::Blocked(Some(now))),
             Due::Discard => Change::Discard,
             Due::At(next) => return Ok(Next::Blocked(Some(next))),
             Due::Never => return Ok(Next::Blocked(None)),
@@ -117,10 +125,11 @@ impl Runner {
         };
         tell(&record, &traces(&self.routes, &record.to_handle()), None);
         self.desk.metrics.replayed(record.state.as_str());
-        Ok(match record.state.is_open() {
-            true => Next::Blocked(record.next_try_at),
-            false => Next::Further,
-        })
+        if record.state.is_open() {
+            return Ok(Next::Blocked(record.next_try_at));
+        }
+        self.closed.extend(record.content.map(|content| (id, content)));
+        Ok(Next::Further)
     }
 
     /// Hands a record over to its handler; what that makes of it.
@@ -132,7 +141,9 @@ impl Runner {
             Content::Unreadable(error, _) => Err(error),
         };
         let Err(error) = answer else {
-            return Ok(Change::Finish);
+            return Ok(Change::Finish {
+                begun: record.attempt_since,
+            });
         };
         let attempts = u32::try_from(record.attempts).unwrap_or(0) + 1;
         match classify(error, attempts, &self.desk.patience()) {

@@ -74,17 +74,20 @@ impl Held {
         };
         while let Some(first) = queue.front_mut() {
             let before = first.behind.len();
-            first.behind.retain(|event| stored.contains(&event.id));
+            first
+                .behind
+                .retain(|event| stored.contains(&event.id) && !turn.contains(event));
             if first.behind.len() < before {
                 first.since = now;
             }
             if !first.behind.is_empty() && now.duration_since(first.since) < patience {
                 return turn;
             }
+            let was_free = first.behind.is_empty();
             if let Some(Waiting { behind, events, .. }) = queue.pop_front() {
                 turn.extend(behind.into_iter().chain(events));
             }
-            if let Some(next) = queue.front_mut() {
+            if let Some(next) = queue.front_mut().filter(|_| was_free) {
                 next.since = now;
             }
         }
@@ -235,6 +238,15 @@ mod tests {
     fn what_nobody_publishes_goes_out_in_front_of_what_waits_for_it() {
         let mut setup = Setup::new();
         setup.wait(&[1, 2], &[3]);
+        assert_eq!(setup.turn_after(4, &[1, 2, 3]), []);
+        assert_eq!(setup.turn_after(1, &[1, 2, 3]), [id(1), id(2), id(3)]);
+    }
+
+    #[test]
+    fn what_the_log_refuses_for_good_holds_nobody_up_twice() {
+        let mut setup = Setup::new();
+        setup.wait(&[1], &[2]);
+        setup.wait(&[1], &[3]);
         assert_eq!(setup.turn_after(4, &[1, 2, 3]), []);
         assert_eq!(setup.turn_after(1, &[1, 2, 3]), [id(1), id(2), id(3)]);
     }

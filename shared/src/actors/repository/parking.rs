@@ -11,8 +11,8 @@ use crate::{
     document_store::{self, Document, DocumentKey, IndexValue, Order, Query, key, numbers},
     environment::Timestamp,
     parking::{
-        Change, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob, decide,
-        decide_job, letter,
+        Change, ContentId, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
+        decide, decide_job, letter,
     },
 };
 
@@ -151,6 +151,8 @@ pub struct ListOpen {
     pub matching: Vec<(&'static str, Vec<IndexValue>)>,
     /// Only records behind this one.
     pub after: Option<ParkedId>,
+    /// Up or down the log.
+    pub order: Order,
     /// At most so many.
     pub limit: usize,
 }
@@ -188,6 +190,9 @@ pub struct OpenRecord {
     /// Why it failed last.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What it says.
+    #[serde(default)]
+    pub content: Option<ContentId>,
 }
 
 /// The fields of [`OpenRecord`].
@@ -199,6 +204,7 @@ const FIELDS: &[&str] = &[
     "partition",
     "nextTryAt",
     "reason",
+    "content",
 ];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
@@ -209,13 +215,14 @@ impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
         let ListOpen {
             matching,
             after,
+            order,
             limit,
         } = message;
         let query = Query {
             collection: ParkedRecord::COLLECTION.name,
             matching,
             after: after.map(Into::into),
-            order: Order::Ascending,
+            order,
             limit,
         };
         Box::pin(async move {

@@ -224,7 +224,11 @@ impl ParkedApi {
     /// A job, with what has become of its records.
     async fn progress(&self, job: &ReplayJob) -> Result<view::Progress, Problem> {
         let mut counts = [0; ParkedState::ALL.len()];
-        for state in ParkedState::ALL {
+        // Those that are pending first: one that moves on meanwhile is counted twice rather than never, and
+        // a job that is told as finished is told with all of its records.
+        let mut states = ParkedState::ALL;
+        states.sort_by_key(|state| !view::is_pending(*state));
+        for state in states {
             let query = Query {
                 collection: ParkedRecord::COLLECTION.name,
                 matching: matching("job", job.id.0, &[state]),

@@ -92,9 +92,15 @@ pub struct Progress {
     finished: bool,
 }
 
+/// Whether a record in this state is still to be tried for its job.
+pub fn is_pending(state: ParkedState) -> bool {
+    matches!(state, ParkedState::Requested | ParkedState::Waiting)
+}
+
 pub fn progress(job: &ReplayJob, by_state: &[usize; ParkedState::ALL.len()]) -> Progress {
     let count = |state: ParkedState| by_state[state as usize];
-    let pending = count(ParkedState::Requested) + count(ParkedState::Waiting);
+    let pending = ParkedState::ALL.into_iter().filter(|state| is_pending(*state));
+    let pending = pending.map(count).sum();
     Progress {
         job: job.id,
         reason: job.reason.clone(),

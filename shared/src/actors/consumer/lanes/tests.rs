@@ -353,3 +353,21 @@ fn a_backlog_is_worked_off_so_many_lanes_at_a_time() {
     lanes.ran(first, &all[0].assignment(), RunEnd::Empty);
     assert_eq!(steps(&mut lanes), ["run, single: true"]);
 }
+
+#[test]
+fn a_lane_that_is_no_longer_open_in_the_store_is_run_and_found_empty() {
+    let mut lanes = Lanes::default();
+    let first = record(1, 10, 0);
+    arrive(&mut lanes, std::slice::from_ref(&first));
+    fail(&mut lanes, &first, false);
+    parked(&mut lanes, &first, OPEN);
+    let of = [first.assignment()];
+    lanes.only(|lane| *lane == first.lane(), &of, Timestamp(0));
+    lanes.wake(Timestamp(0));
+    assert_eq!(steps(&mut lanes), NOTHING, "an operator has to decide");
+    lanes.only(|_| false, &of, Timestamp(0));
+    lanes.wake(Timestamp(0));
+    assert_eq!(steps(&mut lanes), ["run, single: true"]);
+    ran(&mut lanes, &first, RunEnd::Empty);
+    assert_eq!(arrive(&mut lanes, &[record(1, 10, 1)]), ["hand over 1"]);
+}
