@@ -86,7 +86,7 @@ fn copy(record: ConsumedRecord) -> Record {
 
 #[cfg(test)]
 mod tests {
-    use contracts::{CancelReason, CustomerId, OrderId};
+    use contracts::{CancelReason, OrderId};
     use shared::{
         envelope::{Context, OutboxEvent},
         environment::Timestamp,

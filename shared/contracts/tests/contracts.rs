@@ -7,7 +7,7 @@ use std::path::Path;
 
 use contracts::{
     CancelReason, CreditLimitChanged, CustomerCreated, CustomerId, OrderCancelled, OrderCreated, OrderId,
-    OrderShipped, OrderStatus, OrderValidated, Refusal, is_known,
+    OrderShipped, OrderStatus, OrderValidated, Refusal,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ fn same_as_golden(file: &str, bytes: &[u8]) {
 
 /// Writes as the golden files have it, byte for byte, and reads its own writing back.
 fn is_golden<E: Event + PartialEq + std::fmt::Debug>(file: &str, event: &E, source: &str, caused: bool) {
-    assert!(is_known(E::NAME));
+    assert!(contracts::EVENTS.contains(&E::NAME));
     let written = record(event, source, caused);
     let value = written.value.clone().unwrap();
     same_as_golden(&format!("{file}.json"), &value);

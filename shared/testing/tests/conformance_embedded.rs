@@ -109,17 +109,17 @@ fn on_paused_time(test: impl Future<Output = ()>) {
 }
 
 mod log_on_disk {
-    shared::event_log_conformance!(super::on_threads, super::Directory::new());
+    testing::event_log_conformance!(super::on_threads, super::Directory::new());
 }
 
 mod log_in_memory {
-    shared::event_log_conformance!(super::on_paused_time, super::Memory::new());
+    testing::event_log_conformance!(super::on_paused_time, super::Memory::new());
 }
 
 mod store_on_disk {
-    shared::document_store_conformance!(super::on_threads, super::Directory::new());
+    testing::document_store_conformance!(super::on_threads, super::Directory::new());
 }
 
 mod store_in_memory {
-    shared::document_store_conformance!(super::on_paused_time, super::Memory::new());
+    testing::document_store_conformance!(super::on_paused_time, super::Memory::new());
 }

@@ -38,4 +38,4 @@ fn run(test: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(test);
 }
 
-shared::event_log_conformance!(crate::run, crate::Broker::new());
+testing::event_log_conformance!(crate::run, crate::Broker::new());

@@ -48,4 +48,4 @@ fn run(test: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(test);
 }
 
-shared::document_store_conformance!(crate::run, crate::Database::new());
+testing::document_store_conformance!(crate::run, crate::Database::new());

@@ -6,7 +6,7 @@ use chaos::{
     audit::topic::lag,
     odd::{bytes, named, stray, under_key},
 };
-use mongodb::bson::{self, Bson, Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewPartitions},

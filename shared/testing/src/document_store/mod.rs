@@ -53,7 +53,7 @@ pub trait StoreUnderTest {
 #[macro_export]
 macro_rules! document_store_conformance {
     ($run:path, $subject:expr) => {
-        $shared::document_store_conformance! {
+        $crate::document_store_conformance! {
             @promises $run, $subject,
             what_was_inserted_is_found
             an_insert_of_an_existing_document_conflicts
@@ -87,7 +87,7 @@ macro_rules! document_store_conformance {
             fn $promise() {
                 $run(async move {
                     let subject = $subject;
-                    $testing::document_store::$promise(&subject).await;
+                    $crate::document_store::$promise(&subject).await;
                 });
             }
         )*

@@ -40,7 +40,7 @@ pub trait LogUnderTest {
 #[macro_export]
 macro_rules! event_log_conformance {
     ($run:path, $subject:expr) => {
-        $shared::event_log_conformance! {
+        $crate::event_log_conformance! {
             @promises $run, $subject,
             a_delivery_answers_a_position_and_offsets_grow_by_one
             records_of_a_key_keep_their_order
@@ -70,7 +70,7 @@ macro_rules! event_log_conformance {
             fn $promise() {
                 $run(async move {
                     let subject = $subject;
-                    $testing::event_log::$promise(&subject).await;
+                    $crate::event_log::$promise(&subject).await;
                 });
             }
         )*
