@@ -3,7 +3,9 @@
 //! In the order in which a newcomer should read:
 //!
 //! - [`domain`]: the rules, pure. What reserving and releasing mean.
-//! - [`actors`]: what happens when: one actor an event, the commands of the RepositoryActor.
+//! - [`documents`]: how customers and reservations are stored.
+//! - [`actors`]: what happens when: one actor an event, the commands of the RepositoryActor, what
+//!   endpoints ask.
 //! - [`http`]: requests into messages.
 //!
 //! Everything else is the kit's, crate `shared`: [`shared::service`] shows how the parts come
@@ -12,15 +14,15 @@
 //! Deliberately absent: no actor but the RepositoryActor holds a database handle; nothing here reads
 //! an order, not even by id: what there is to know of orders came in events.
 
-pub mod actors;
 pub mod domain;
+pub mod documents;
+pub mod actors;
 pub mod http;
 
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
     document_store::{CollectionSettings, Document},
-    http::Admission,
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -44,14 +46,15 @@ impl Service for Customers {
     const COLLECTIONS: &'static [CollectionSettings] =
         &[domain::Customer::COLLECTION, domain::Reservation::COLLECTION];
     const OPENAPI: &'static str = http::OPENAPI;
-    type Workspace = actors::repository::CustomersWorkspace;
+    type Settings = ();
+    type Workspace = documents::CustomersWorkspace;
     type Endpoints = actors::Endpoints;
 
-    fn start_actors(kit: &Kit<Self::Workspace>) -> (Self::Endpoints, Routes) {
+    fn start_actors(kit: &Kit<Self::Workspace>, (): &()) -> (Self::Endpoints, Routes) {
         actors::start(kit)
     }
 
-    fn configure_http(endpoints: Self::Endpoints, admission: Admission, config: &mut web::ServiceConfig) {
-        http::configure(endpoints, admission, config);
+    fn configure_http(endpoints: Self::Endpoints, config: &mut web::ServiceConfig) {
+        http::configure(endpoints, config);
     }
 }

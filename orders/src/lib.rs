@@ -3,8 +3,9 @@
 //! In the order in which a newcomer should read:
 //!
 //! - [`domain`]: the rules, pure. What creating, validating and cancelling mean.
-//! - [`actors`]: what happens when: one actor an event, the commands of the RepositoryActor, who
-//!   waits for an order, what is announced again.
+//! - [`documents`]: how orders are stored.
+//! - [`actors`]: what happens when: one actor an event, the commands of the RepositoryActor, what
+//!   endpoints ask.
 //! - [`http`]: requests into messages.
 //!
 //! Everything else is the kit's, crate `shared`: [`shared::service`] shows how the parts come
@@ -13,15 +14,16 @@
 //! Deliberately absent: no actor but the RepositoryActor holds a database handle; nothing here reads
 //! a customer: whether there is credit is decided elsewhere and comes as an event.
 
-pub mod actors;
 pub mod domain;
+pub mod documents;
+pub mod actors;
 pub mod http;
+pub mod settings;
 
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
     document_store::{CollectionSettings, Document},
-    http::Admission,
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -44,14 +46,15 @@ impl Service for Orders {
     };
     const COLLECTIONS: &'static [CollectionSettings] = &[domain::Order::COLLECTION];
     const OPENAPI: &'static str = http::OPENAPI;
-    type Workspace = actors::repository::OrdersWorkspace;
+    type Settings = settings::Settings;
+    type Workspace = documents::OrdersWorkspace;
     type Endpoints = actors::Endpoints;
 
-    fn start_actors(kit: &Kit<Self::Workspace>) -> (Self::Endpoints, Routes) {
-        actors::start(kit)
+    fn start_actors(kit: &Kit<Self::Workspace>, settings: &Self::Settings) -> (Self::Endpoints, Routes) {
+        actors::start(kit, settings)
     }
 
-    fn configure_http(endpoints: Self::Endpoints, admission: Admission, config: &mut web::ServiceConfig) {
-        http::configure(endpoints, admission, config);
+    fn configure_http(endpoints: Self::Endpoints, config: &mut web::ServiceConfig) {
+        http::configure(endpoints, config);
     }
 }

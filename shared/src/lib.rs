@@ -10,7 +10,9 @@
 //! | [`event_log`], [`document_store`] | the two ports, each with an adapter for a real engine and an embedded one |
 //! | [`embedded`] | what the embedded adapters stand on: group commits over one file |
 //! | [`parking`] | what becomes of a record that cannot be handled |
-//! | [`actors`] | consumer, repository (the group commit), publisher |
+//! | [`actors`] | consumer, repository (the group commit), publisher, handlers of events |
+//! | [`admission`] | how many requests are let in, and until when |
+//! | [`saga`] | documents that stay open until others have answered: bounds, waiting, announcing again |
 //! | [`http`] | problems, bodies, paging, waiting, health |
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
 //! | [`service`], [`program`] | a service from start to stop, and the program around it |
@@ -30,6 +32,8 @@ pub mod document_store;
 pub mod embedded;
 pub mod parking;
 pub mod actors;
+pub mod admission;
+pub mod saga;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -259,14 +259,15 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
+    /// A step about these.
+    pub fn of(about: &'a About) -> Step<'a> {
+        let fields = Vec::with_capacity(8);
+        Step { fields }.ids(about)
+    }
+
     /// A step about an event in an outbox, which is in the log by now.
     pub fn published(event: &'a OutboxEvent, position: &'a Position) -> Step<'a> {
-        let step = Step {
-            fields: Vec::with_capacity(8),
-        }
-        .ids(&event.about)
-        .with("event_id", &event.id)
-        .at(position);
+        let step = Step::of(&event.about).with("event_id", &event.id).at(position);
         match event.letter {
             Some(_) => step,
             None => step.with("correlation_id", &event.context.correlation_id),

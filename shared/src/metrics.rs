@@ -1,9 +1,6 @@
 //! What a service counts, for Prometheus.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -32,11 +29,8 @@ struct Counters {
     parked: IntCounterVec,
     parked_open: IntGaugeVec,
     replayed: IntCounterVec,
-    reannounced: IntCounter,
     unreadable: IntCounterVec,
-    oldest_open: Gauge,
     in_flight: IntGauge,
-    open_orders: IntGauge,
     requests: HistogramVec,
 }
 
@@ -45,13 +39,6 @@ impl Metrics {
     pub fn new(service: &str) -> Metrics {
         let registry = Registry::new_custom(None, Some([("service".to_owned(), service.to_owned())].into()))
             .expect("a label name that is fixed is valid");
-        fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-            let collector = made.expect("a metric whose name is fixed is valid");
-            registry
-                .register(Box::new(collector.clone()))
-                .expect("each metric is registered once");
-            collector
-        }
         let counters = Counters {
             commands: register(&registry, IntCounter::new("commands_total", "Commands decided")),
             round_size: register(
@@ -134,10 +121,6 @@ impl Metrics {
                     &["state"],
                 ),
             ),
-            reannounced: register(
-                &registry,
-                IntCounter::new("orders_reannounced_total", "Open documents announced again"),
-            ),
             unreadable: register(
                 &registry,
                 IntCounterVec::new(
@@ -147,17 +130,6 @@ impl Metrics {
                     ),
                     &["collection"],
                 ),
-            ),
-            oldest_open: register(
-                &registry,
-                Gauge::new(
-                    "orders_oldest_open_seconds",
-                    "Age of the oldest open document of all instances; 0 where none is open",
-                ),
-            ),
-            open_orders: register(
-                &registry,
-                IntGauge::new("orders_open", "Open documents of all instances, as counted last"),
             ),
             in_flight: register(
                 &registry,
@@ -231,21 +203,19 @@ impl Metrics {
         self.0.replayed.with_label_values(&[state]).inc();
     }
 
-    /// Documents were announced again because nobody had answered.
-    pub fn reannounced(&self, documents: usize) {
-        self.0.reannounced.inc_by(documents as u64);
+    /// A further counter, of this service alone.
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        register(&self.0.registry, IntCounter::new(name, help))
     }
 
-    /// So many documents are open.
-    pub fn open_orders(&self, documents: usize) {
-        self.0
-            .open_orders
-            .set(i64::try_from(documents).unwrap_or(i64::MAX));
+    /// A further gauge of whole numbers, of this service alone.
+    pub fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
+        register(&self.0.registry, IntGauge::new(name, help))
     }
 
-    /// The oldest open document is so old.
-    pub fn oldest_open(&self, age: Duration) {
-        self.0.oldest_open.set(age.as_secs_f64());
+    /// A further gauge, of this service alone.
+    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        register(&self.0.registry, Gauge::new(name, help))
     }
 
     /// So many documents of a collection could not be read.
@@ -285,6 +255,14 @@ impl Metrics {
         }
         String::from_utf8_lossy(&text).into_owned()
     }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("a metric whose name is fixed is valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each metric is registered once");
+    collector
 }
 
 /// The lag of a consumer, asked for when the metrics are read.
@@ -367,6 +345,8 @@ impl Collector for Lags {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::BoxFuture;
 
     use super::*;

@@ -6,7 +6,7 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     document_store::mongo::{MongoSettings, MongoStore},
@@ -15,13 +15,15 @@ use crate::{
     logging,
     operator::{self, Parked},
     service::{Ports, Running, Service, start},
-    settings::{Arguments, Check, EngineSettings, ServiceSettings, SettingError},
+    settings::{Arguments, Check, EngineSettings, OwnSettings, ServiceSettings, SettingError},
 };
 
 #[derive(Parser)]
-struct Program {
+struct Program<A: Args> {
     #[command(flatten)]
     arguments: Arguments,
+    #[command(flatten)]
+    own: A,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -36,7 +38,8 @@ enum Command {
 
 /// Runs a service on the Kafka and the MongoDB that the arguments name, until it is told to stop.
 pub fn run<S: Service>(version: &'static str) -> ExitCode {
-    let command = Program::command()
+    type Program<S> = self::Program<<<S as Service>::Settings as OwnSettings>::Arguments>;
+    let command = Program::<S>::command()
         .name(S::NAME)
         .version(version)
         .about(format!(
@@ -48,16 +51,17 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         .mut_arg("admin_addr", |arg| arg.default_value(S::DEFAULTS.admin_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
         .mut_arg("mongodb_database", |arg| arg.default_value(S::DEFAULTS.database));
-    let program = Program::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let program = Program::<S>::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let mut check = Check::default();
     let settings = program.arguments.service(S::DEFAULTS, &mut check);
+    let own = S::Settings::check(&program.own, &mut check);
     match (&program.command, &settings) {
         (Some(Command::Health), Some(settings)) => return operator::health(settings.http_addr),
         (Some(Command::Parked(parked)), Some(settings)) => return parked.run(settings.admin_addr),
         _ => {}
     }
     let engines = program.arguments.engines(&mut check);
-    let (Some(settings), Some(engines)) = (settings, engines) else {
+    let (Some(settings), Some(own), Some(engines)) = (settings, own, engines) else {
         return refuse(S::NAME, &check.errors());
     };
     logging::start(settings.log_format, log::LevelFilter::Info);
@@ -67,7 +71,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
             Ok(ports) => ports,
             Err(error) => return fail(&error),
         };
-        match start::<S>(&settings, ports, Environment::real()).await {
+        match start::<S>(&settings, &own, ports, Environment::real()).await {
             Ok(running) => {
                 announce(S::NAME, version, &settings, &running, &engines);
                 until_stopped(vec![running]).await
@@ -187,6 +191,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Program::command().mut_args(|arg| arg.global(true)).debug_assert();
+        Program::<()>::command()
+            .mut_args(|arg| arg.global(true))
+            .debug_assert();
     }
 }

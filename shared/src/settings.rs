@@ -6,7 +6,6 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::Args;
 
 use crate::{
-    actors::repository::WriteProfile,
     document_store::mongo::fitting_uri,
     event_log::kafka::{self, GroupProtocol},
     http::parse_duration,
@@ -123,23 +122,6 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub max_in_flight: String,
-    /// Orders that may be open, in all instances together, before further ones are answered 503
-    #[arg(
-        long,
-        env = "MAX_OPEN_ORDERS",
-        value_name = "N",
-        default_value = "50000",
-        hide_env_values = true
-    )]
-    pub max_open_orders: String,
-    /// Orders of one customer that may be open [default: a tenth of MAX_OPEN_ORDERS, at least 100]
-    #[arg(
-        long,
-        env = "MAX_OPEN_ORDERS_PER_CUSTOMER",
-        value_name = "N",
-        hide_env_values = true
-    )]
-    pub max_open_orders_per_customer: Option<String>,
     /// How long a request may take
     #[arg(
         long,
@@ -149,15 +131,6 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub request_timeout: String,
-    /// Age at which an order that is not final is announced again
-    #[arg(
-        long,
-        env = "REANNOUNCE_AFTER",
-        value_name = "DURATION",
-        default_value = "30s",
-        hide_env_values = true
-    )]
-    pub reannounce_after: String,
     /// How long an event that comes too early is tried before it is parked for an operator
     #[arg(
         long,
@@ -167,15 +140,6 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub park_after: String,
-    /// How commands are written: grouped, or naive, a yardstick to measure against
-    #[arg(
-        long,
-        env = "WRITE_PROFILE",
-        value_name = "NAME",
-        default_value = "grouped",
-        hide_env_values = true
-    )]
-    pub write_profile: String,
     /// How long to serve on, not ready, when told to stop, so that load balancers notice
     #[arg(
         long,
@@ -219,18 +183,10 @@ pub struct ServiceSettings {
     pub log_format: LogFormat,
     /// Requests under way.
     pub max_in_flight: usize,
-    /// Orders that may be open in all instances together.
-    pub max_open_orders: usize,
-    /// Orders of one customer that may be open in all instances together.
-    pub max_open_orders_per_customer: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
-    /// Age at which an order that is not final is announced again.
-    pub reannounce_after: Duration,
     /// How long an event that comes too early is tried.
     pub park_after: Duration,
-    /// How commands are written.
-    pub write_profile: WriteProfile,
     /// How long requests are still served when told to stop, while `ready` says no.
     pub drain_delay: Duration,
     /// How long stopping may take after that.
@@ -248,6 +204,24 @@ pub struct EngineSettings {
     pub kafka_options: Vec<(String, String)>,
     /// MongoDB's address.
     pub mongodb_uri: String,
+}
+
+/// Settings that only one service has.
+pub trait OwnSettings: Clone + Default + Send + 'static {
+    /// Its flags and environment variables, as they were given.
+    type Arguments: Args + Clone + fmt::Debug;
+
+    /// Checks them; what is wrong is noted.
+    fn check(arguments: &Self::Arguments, check: &mut Check) -> Option<Self>;
+}
+
+/// A service without settings of its own.
+impl OwnSettings for () {
+    type Arguments = ();
+
+    fn check((): &(), _: &mut Check) -> Option<()> {
+        Some(())
+    }
 }
 
 /// One setting that is wrong.
@@ -301,16 +275,8 @@ impl Arguments {
         let replication = check.read("KAFKA_REPLICATION", replication(&self.kafka_replication));
         let log_format = check.read("LOG_FORMAT", log_format(&self.log_format));
         let max_in_flight = check.read("MAX_IN_FLIGHT", number(&self.max_in_flight, 1, 1_000_000));
-        let max_open_orders = check.read("MAX_OPEN_ORDERS", number(&self.max_open_orders, 1, 10_000_000));
-        let per_customer = match &self.max_open_orders_per_customer {
-            Some(given) => number(given, 1, 10_000_000),
-            None => Ok((max_open_orders.unwrap_or_default() / 10).max(100)),
-        };
-        let per_customer = check.read("MAX_OPEN_ORDERS_PER_CUSTOMER", per_customer);
         let request_timeout = check.read("REQUEST_TIMEOUT", duration(&self.request_timeout));
-        let reannounce_after = check.read("REANNOUNCE_AFTER", duration(&self.reannounce_after));
         let park_after = check.read("PARK_AFTER", duration(&self.park_after));
-        let write_profile = check.read("WRITE_PROFILE", write_profile(&self.write_profile));
         let drain_delay = check.read("DRAIN_DELAY", pause(&self.drain_delay));
         let shutdown_timeout = check.read("SHUTDOWN_TIMEOUT", duration(&self.shutdown_timeout));
         Some(ServiceSettings {
@@ -324,12 +290,8 @@ impl Arguments {
             database: database?,
             log_format: log_format?,
             max_in_flight: max_in_flight? as usize,
-            max_open_orders: max_open_orders? as usize,
-            max_open_orders_per_customer: per_customer? as usize,
             request_timeout: request_timeout?,
-            reannounce_after: reannounce_after?,
             park_after: park_after?,
-            write_profile: write_profile?,
             drain_delay: drain_delay?,
             shutdown_timeout: shutdown_timeout?,
         })
@@ -388,7 +350,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("is {text:?}: use an address with a port, for example 127.0.0.1:32001"))
 }
 
-fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
+/// A whole number between these.
+pub fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("is {text:?}: use a whole number from {least} to {most}"))
 }
@@ -400,7 +363,8 @@ fn replication(text: &str) -> Result<u32, String> {
     number(text, 1, 15).map_err(|problem| format!("{problem}, or auto"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration longer than zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| format!("is {text:?}: use a duration such as 10s or 500ms"))
 }
@@ -426,14 +390,6 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("is {text:?}: use text or json")),
-    }
-}
-
-fn write_profile(text: &str) -> Result<WriteProfile, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "grouped" => Ok(WriteProfile::Grouped),
-        "naive" => Ok(WriteProfile::Naive),
-        _ => Err(format!("is {text:?}: use grouped or naive")),
     }
 }
 

@@ -2,12 +2,7 @@
 
 use contracts::{CreditLimitChanged, CustomerCreated, CustomerId};
 use serde::{Deserialize, Serialize};
-use shared::{
-    document_store::{CollectionSettings, Document, numbers},
-    environment::Timestamp,
-    money::Money,
-};
-use uuid::Uuid;
+use shared::{document_store::numbers, environment::Timestamp, money::Money};
 
 /// A customer, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,16 +26,6 @@ pub struct Customer {
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
-}
-
-impl Document for Customer {
-    const COLLECTION: CollectionSettings = CollectionSettings {
-        name: "customers",
-        indexes: &[],
-    };
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
 }
 
 impl Customer {

@@ -4,13 +4,11 @@
 use contracts::{CustomerId, OrderCreated, OrderId, OrderValidated, Refusal};
 use serde::{Deserialize, Serialize};
 use shared::{
-    document_store::{CollectionSettings, Document, Index},
     envelope::Context,
     environment::Timestamp,
     money::Money,
     mutants::{self, Mutant},
 };
-use uuid::Uuid;
 
 use super::Customer;
 
@@ -39,7 +37,7 @@ pub struct Reservation {
 }
 
 /// How a reservation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ReservationState {
     /// The amount is set aside.
     Held,
@@ -49,18 +47,6 @@ pub enum ReservationState {
     Refused,
     /// The order was cancelled before it was seen here: never to be reserved.
     Void,
-}
-
-impl Document for Reservation {
-    const COLLECTION: CollectionSettings = CollectionSettings {
-        name: "reservations",
-        indexes: &[Index {
-            fields: &["customerId"],
-        }],
-    };
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
 }
 
 impl Reservation {

@@ -4,38 +4,23 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use contracts::{CustomerId, OrderId, Refusal};
 use serde::Serialize;
 use shared::{
-    actors::repository::{Find, List},
-    document_store::{Document, IndexValue},
-    envelope::Context,
     environment::Timestamp,
-    http::{Admission, Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
+    http::{Body, Page, Parameters, Problem, RequestContext, path_id, requested_id, the_one},
     json::{DisplayName, Limit},
     money::Money,
 };
 use uuid::Uuid;
 
 use crate::{
-    actors::{
-        Endpoints,
-        repository::{ChangeCreditLimit, CreateCustomer},
-    },
-    domain::{self, Creation, Customer, NewCustomer, Reservation, ReservationState},
+    actors::Endpoints,
+    domain::{Creation, Customer, NewCustomer, Reservation, ReservationState},
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
-/// What the routes work with.
-#[derive(Clone)]
-pub struct Api {
-    /// Whom to ask.
-    pub actors: Endpoints,
-    /// How much at a time.
-    pub admission: Admission,
-}
-
 /// `POST /api/customers`
 pub async fn create(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     context: RequestContext,
     body: Body,
@@ -49,7 +34,7 @@ pub async fn create(
 
 /// `POST /api/Customer/NewCustomer`
 pub async fn create_as_in_csharp(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     context: RequestContext,
     body: Body,
@@ -59,7 +44,7 @@ pub async fn create_as_in_csharp(
 }
 
 async fn new_customer(
-    api: &Api,
+    api: &Endpoints,
     request: &HttpRequest,
     RequestContext(context): RequestContext,
     body: &Body,
@@ -79,8 +64,8 @@ async fn new_customer(
         name,
         credit_limit,
     };
-    let creation = create_or_look_up(api, new, named.is_some(), context).await;
-    match creation.map_err(|problem| problem.about(id))? {
+    let creation = api.create(new, named.is_some(), context).await;
+    match creation.map_err(|error| Problem::from(error).about(id))? {
         Creation::Created(customer, _) | Creation::Repeated(customer) => Ok(customer),
         // Not whose: who guesses an id must not learn a name.
         Creation::Contradicts(_) => {
@@ -91,33 +76,10 @@ async fn new_customer(
     }
 }
 
-/// Creates a customer if there is a place for the command. If there is none, a customer that is
-/// stored already is answered all the same: its caller repeats it because the first answer was lost.
-async fn create_or_look_up(
-    api: &Api,
-    new: NewCustomer,
-    named: bool,
-    context: Context,
-) -> Result<Creation, Problem> {
-    if let Ok(admitted) = api.admission.admit() {
-        let command = CreateCustomer { new, context };
-        return admitted.execute(&api.actors.create, command).await;
-    }
-    let known = match named {
-        true => api.admission.look_up(&api.actors.find, new.id.0).await?,
-        // Nobody can have used an id that was made a moment ago.
-        false => None,
-    };
-    match known {
-        Some(customer) => Ok(domain::create_again(&customer, &new)),
-        None => Err(Problem::overloaded()),
-    }
-}
-
 /// `PUT /api/customers/{id}/credit-limit` with `{"creditLimit": …}` or a bare number, and
 /// `PUT /api/Customer/{id}` with a bare number.
 pub async fn change_credit_limit(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     RequestContext(context): RequestContext,
     body: Body,
@@ -131,62 +93,41 @@ pub async fn change_credit_limit(
         }
         Err(_) => body.value::<Limit>("creditLimit")?,
     };
-    let command = ChangeCreditLimit {
-        customer_id,
-        credit_limit,
-        context,
-    };
-    let answer = api
-        .admission
-        .execute(&api.actors.change_credit_limit, command)
-        .await;
-    match answer.map_err(|problem| problem.about(customer_id))? {
+    let changed = api.change_credit_limit(customer_id, credit_limit, context).await;
+    match changed.map_err(|error| Problem::from(error).about(customer_id))? {
         Some(customer) => Ok(HttpResponse::Ok().json(show(&customer))),
         None => Err(Problem::not_found("customer", customer_id)),
     }
 }
 
 /// `GET /api/customers/{id}`
-pub async fn get(api: web::Data<Api>, request: HttpRequest) -> Answer {
+pub async fn get(api: web::Data<Endpoints>, request: HttpRequest) -> Answer {
     Parameters::of(&request).finish()?;
     let customer = find(&api, path_id(&request)?).await?;
     Ok(HttpResponse::Ok().json(show(&customer)))
 }
 
 /// `GET /api/customers`
-pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
+pub async fn list(api: web::Data<Endpoints>, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::of(&request);
     let page = parameters.page();
     parameters.finish()?;
-    let query = page.query(Customer::COLLECTION.name, vec![]);
-    let found = api
-        .admission
-        .ask(&api.actors.list, List::<Customer>::new(query))
-        .await?;
+    let found = api.list(page).await?;
     Ok(HttpResponse::Ok().json(Page::of(found, show)))
 }
 
 /// `GET /api/customers/{id}/reservations`
-pub async fn reservations(api: web::Data<Api>, request: HttpRequest) -> Answer {
+pub async fn reservations(api: web::Data<Endpoints>, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::of(&request);
     let page = parameters.page();
     parameters.finish()?;
     let customer = find(&api, path_id(&request)?).await?;
-    let matching = vec![("customerId", vec![IndexValue::Uuid(customer.id.0)])];
-    let query = page.query(Reservation::COLLECTION.name, matching);
-    let found = api
-        .admission
-        .ask(&api.actors.reservations, List::<Reservation>::new(query))
-        .await?;
+    let found = api.reservations(customer.id, page).await?;
     Ok(HttpResponse::Ok().json(Page::of(found, show_reservation)))
 }
 
-async fn find(api: &Api, id: Uuid) -> Result<Customer, Problem> {
-    let found = api
-        .admission
-        .ask(&api.actors.find, Find::<Customer>::new([id]))
-        .await?;
-    the_one(found, "customer", id)
+async fn find(api: &Endpoints, id: Uuid) -> Result<Customer, Problem> {
+    the_one(api.find(id).await?, "customer", id)
 }
 
 /// A customer, as it is answered.

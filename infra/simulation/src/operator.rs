@@ -14,7 +14,7 @@ use shared::{
         consumer::Look,
         repository::{ChangeParked, List},
     },
-    document_store::{Document, Order, Query},
+    document_store::{Direction, Document, Query},
     http::parked::ParkedApi,
     parking::{Change, ParkedRecord, ParkedState, Request},
     service::Service,
@@ -109,7 +109,7 @@ async fn list(api: &ParkedApi, states: &[ParkedState]) -> Option<Vec<ParkedRecor
         collection: ParkedRecord::COLLECTION.name,
         matching: vec![("state", states.iter().map(|state| state.index_value()).collect())],
         after: None,
-        order: Order::Ascending,
+        order: Direction::Ascending,
         limit: PAGE,
     };
     let found = api.list.send(List::new(query)).await.ok()?.ok()?;

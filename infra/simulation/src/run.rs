@@ -398,7 +398,6 @@ fn settings<S: Service>() -> ServiceSettings {
         max_open_orders: 50_000,
         max_open_orders_per_customer: 5_000,
         reannounce_after: Duration::from_secs(5),
-        write_profile: Default::default(),
         drain_delay: Duration::ZERO,
         shutdown_timeout: Duration::from_secs(10),
     }

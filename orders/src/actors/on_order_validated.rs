@@ -1,74 +1,43 @@
-//! Turns `OrderValidated` into a shipped or cancelled order.
-//!
-//! Asked by the KafkaConsumerActor; asks the RepositoryActor and tells the OrderWatchActor. Holds no
-//! state of its own, so deliveries may overlap; order per key is the consumer's promise.
+//! Turns `OrderValidated` into a shipped or cancelled order, and tells those who wait for it.
 
-use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
 use contracts::OrderValidated;
-use shared::actors::{
-    consumer::{Handle, HandlerError, outcome},
-    essential::Essential,
-    repository::Execute,
+use shared::{
+    actors::{consumer::HandlerError, handler::On},
+    envelope::Context,
+    events::About,
+    saga::Sagas,
 };
 
-use super::{order_watch::OrderIsFinal, repository::ApplyValidation};
-use crate::domain::Change;
+use super::commands::ApplyValidation;
+use crate::domain::{Change, Order};
 
-/// The actor.
-pub struct OnOrderValidatedHandler {
-    repository: Recipient<Execute<ApplyValidation>>,
-    watch: Recipient<OrderIsFinal>,
-    _essential: Essential,
+/// See the module.
+pub struct OnOrderValidated {
+    /// Where callers wait.
+    pub sagas: Sagas<Order>,
 }
 
-impl OnOrderValidatedHandler {
-    /// A handler that asks this repository and tells who waits for the order.
-    pub fn new(
-        repository: Recipient<Execute<ApplyValidation>>,
-        watch: Recipient<OrderIsFinal>,
-        essential: Essential,
-    ) -> OnOrderValidatedHandler {
-        OnOrderValidatedHandler {
-            repository,
-            watch,
-            _essential: essential,
-        }
+impl On for OnOrderValidated {
+    const ACTOR: &'static str = "OnOrderValidatedHandler";
+    type Event = OrderValidated;
+    type Command = ApplyValidation;
+
+    fn command(&self, validation: OrderValidated, context: Context) -> Result<ApplyValidation, HandlerError> {
+        Ok(ApplyValidation { validation, context })
     }
-}
 
-impl Actor for OnOrderValidatedHandler {
-    type Context = Context<Self>;
-}
-
-impl Handler<Handle<OrderValidated>> for OnOrderValidatedHandler {
-    type Result = ResponseFuture<Result<(), HandlerError>>;
-
-    fn handle(&mut self, message: Handle<OrderValidated>, _: &mut Context<Self>) -> Self::Result {
-        let Handle {
-            event: validation,
-            received,
-            turn,
-        } = message;
-        let order_id = validation.order_id;
-        let apply = ApplyValidation {
-            validation,
-            context: received.context(),
-        };
-        let asked = self.repository.send(Execute::for_event(apply, turn));
-        let watch = self.watch.clone();
-        Box::pin(async move {
-            match outcome(asked.await)? {
-                Change::Finished(order, _) => watch.do_send(OrderIsFinal(order)),
-                Change::AlreadyFinal(_) => {}
-                Change::Unknown => {
-                    let message = format!("there is no order {order_id}");
-                    return Err(HandlerError::TooEarly {
-                        code: "unknown-order",
-                        message,
-                    });
-                }
+    fn outcome(&self, change: Change, about: &About) -> Result<(), HandlerError> {
+        match change {
+            Change::Finished(order, _) => self.sagas.is_final(&order),
+            Change::AlreadyFinal(_) => {}
+            Change::Unknown => {
+                let order_id = about.subject().unwrap_or_default();
+                return Err(HandlerError::TooEarly {
+                    code: "unknown-order",
+                    message: format!("there is no order {order_id}"),
+                });
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }

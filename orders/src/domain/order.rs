@@ -13,15 +13,12 @@ use contracts::{
 };
 use serde::{Deserialize, Serialize};
 use shared::{
-    document_store::{CollectionSettings, Document, Index},
     envelope::Context,
     environment::Timestamp,
     money::Money,
     mutants::{self, Mutant},
+    saga::AnnouncedAgain,
 };
-use uuid::Uuid;
-
-use super::AnnouncedAgain;
 
 /// An order, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,21 +49,6 @@ pub struct Order {
     /// Where it stayed open and was announced again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced_again: Option<AnnouncedAgain>,
-}
-
-impl Document for Order {
-    const COLLECTION: CollectionSettings = CollectionSettings {
-        name: "orders",
-        indexes: &[
-            Index {
-                fields: &["customerId", "status"],
-            },
-            Index { fields: &["status"] },
-        ],
-    };
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
 }
 
 impl Order {

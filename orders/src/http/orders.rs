@@ -4,42 +4,24 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use contracts::{CancelReason, CustomerId, OrderId, OrderStatus};
 use serde::Serialize;
 use shared::{
-    actors::repository::{Find, List},
-    document_store::{Document, IndexValue},
-    envelope::Context,
     environment::Timestamp,
-    http::{
-        Admission, Body, Page, Parameters, Problem, RequestContext, Wait, path_id, requested_id, the_one,
-    },
+    http::{Body, Page, Parameters, Problem, RequestContext, Wait, path_id, requested_id, the_one},
     json::Amount,
     money::Money,
+    saga::Full,
 };
 use uuid::Uuid;
 
 use crate::{
-    actors::{
-        Endpoints,
-        backlog::Full,
-        order_watch::{AwaitFinal, OrderIsFinal},
-        repository::{CancelOrder, CreateOrder},
-    },
-    domain::{self, Change, Creation, NewOrder, Order},
+    actors::{Endpoints, endpoints::NotCreated},
+    domain::{Change, Creation, NewOrder, Order},
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
-/// What the routes work with.
-#[derive(Clone)]
-pub struct Api {
-    /// Whom to ask.
-    pub actors: Endpoints,
-    /// How much at a time.
-    pub admission: Admission,
-}
-
 /// `POST /api/orders`
 pub async fn create(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     context: RequestContext,
     body: Body,
@@ -53,7 +35,7 @@ pub async fn create(
 
 /// `POST /api/Orders/NewOrder`
 pub async fn create_as_in_csharp(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     context: RequestContext,
     body: Body,
@@ -64,7 +46,7 @@ pub async fn create_as_in_csharp(
 }
 
 async fn new_order(
-    api: &Api,
+    api: &Endpoints,
     request: &HttpRequest,
     RequestContext(context): RequestContext,
     body: &Body,
@@ -86,8 +68,8 @@ async fn new_order(
         customer_id,
         amount,
     };
-    let creation = create_or_look_up(api, new, named.is_some(), context).await;
-    match creation.map_err(|problem| problem.about(id))? {
+    let creation = api.create(new, named.is_some(), context).await;
+    match creation.map_err(|why| not_created(why).about(id))? {
         Creation::Created(order) => Ok((order, wait)),
         Creation::Repeated(order) => Ok((order, wait)),
         Creation::Contradicts(_) => {
@@ -97,11 +79,11 @@ async fn new_order(
     }
 }
 
-/// 503: too many orders are open.
-fn too_many_open(full: Full) -> Problem {
-    let (limit, whose) = match full {
-        Full::All => ("MAX_OPEN_ORDERS", "in all"),
-        Full::OfCustomer => ("MAX_OPEN_ORDERS_PER_CUSTOMER", "of this customer"),
+fn not_created(why: NotCreated) -> Problem {
+    let (limit, whose) = match why {
+        NotCreated::Ask(error) => return error.into(),
+        NotCreated::TooManyOpen(Full::All) => ("MAX_OPEN_ORDERS", "in all"),
+        NotCreated::TooManyOpen(Full::OfKey) => ("MAX_OPEN_ORDERS_PER_CUSTOMER", "of this customer"),
     };
     Problem {
         detail: format!(
@@ -111,42 +93,9 @@ fn too_many_open(full: Full) -> Problem {
     }
 }
 
-/// Creates an order if there is a place for it. If there is none, an order that is stored already is
-/// answered all the same: its caller repeats it because the first answer was lost.
-async fn create_or_look_up(
-    api: &Api,
-    new: NewOrder,
-    named: bool,
-    context: Context,
-) -> Result<Creation, Problem> {
-    let place = api.actors.backlog.enter(new.customer_id).map_err(too_many_open);
-    let admitted = place.and_then(|place| Ok((place, api.admission.admit()?)));
-    let full = match admitted {
-        Ok((place, admitted)) => {
-            let command = CreateOrder { new, context };
-            let creation = admitted.execute(&api.actors.create, command).await?;
-            if let Creation::Created(_) = creation {
-                place.keep();
-            }
-            return Ok(creation);
-        }
-        Err(full) => full,
-    };
-    let known = match named {
-        true => api.admission.look_up(&api.actors.find, new.id.0).await?,
-        // Nobody can have used an id that was made a moment ago.
-        false => None,
-    };
-    match known {
-        Some(order) => Ok(domain::create_again(&order, &new)),
-        None => Err(full),
-    }
-}
-
-/// The order once it is final. As it is, with 202, where the time is up before, or nobody may wait:
-/// the service is stopping, or too many wait already.
+/// The order once it is final. As it is, with 202, where it is not final in time.
 async fn answer(
-    api: &Api,
+    api: &Endpoints,
     order: Order,
     wait: Option<Wait>,
     done: fn() -> HttpResponseBuilder,
@@ -154,18 +103,7 @@ async fn answer(
     let Some(Wait { patience, applied }) = wait else {
         return (done(), show(&order));
     };
-    let told = if order.status.is_final() {
-        Some(order.clone())
-    } else {
-        let order_id = order.id;
-        let told = api.actors.watch.send(AwaitFinal { order_id, patience });
-        tokio::select! {
-            biased;
-            told = told => told.ok().flatten(),
-            () = api.admission.lifecycle().stopping() => None,
-        }
-    };
-    let (mut response, order) = match told {
+    let (mut response, order) = match api.until_final(&order, patience).await {
         Some(order) => (done(), order),
         None => (HttpResponse::Accepted(), order),
     };
@@ -176,22 +114,18 @@ async fn answer(
 }
 
 /// `GET /api/orders/{id}`
-pub async fn get(api: web::Data<Api>, request: HttpRequest) -> Answer {
+pub async fn get(api: web::Data<Endpoints>, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::of(&request);
     let wait = parameters.wait(&request);
     parameters.finish()?;
     let id = path_id(&request)?;
-    let found = api
-        .admission
-        .ask(&api.actors.find, Find::<Order>::new([id]))
-        .await?;
-    let order = the_one(found, "order", id)?;
+    let order = the_one(api.find(id).await?, "order", id)?;
     let (mut response, order) = answer(&api, order, wait, HttpResponse::Ok).await;
     Ok(response.json(order))
 }
 
 /// `GET /api/orders`
-pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
+pub async fn list(api: web::Data<Endpoints>, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::of(&request);
     let page = parameters.page();
     let customer = parameters.uuid("customerId");
@@ -199,48 +133,22 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Answer {
         OrderStatus::parse(text).ok_or_else(|| "is no order status".into())
     });
     parameters.finish()?;
-    let statuses = match status {
-        Some(status) => vec![status],
-        None => OrderStatus::ALL.to_vec(),
-    };
-    let statuses = (
-        "status",
-        statuses
-            .into_iter()
-            .map(|status| IndexValue::Int(status.number()))
-            .collect(),
-    );
-    let matching = match (customer, status) {
-        (Some(customer), _) => vec![("customerId", vec![IndexValue::Uuid(customer)]), statuses],
-        (None, Some(_)) => vec![statuses],
-        (None, None) => vec![],
-    };
-    let query = page.query(Order::COLLECTION.name, matching);
-    let found = api
-        .admission
-        .ask(&api.actors.list, List::<Order>::new(query))
-        .await?;
+    let found = api.list(customer, status, page).await?;
     Ok(HttpResponse::Ok().json(Page::of(found, show)))
 }
 
 /// `POST /api/orders/{id}/cancel`
 pub async fn cancel(
-    api: web::Data<Api>,
+    api: web::Data<Endpoints>,
     request: HttpRequest,
     RequestContext(context): RequestContext,
     _body: Body,
 ) -> Answer {
     Parameters::of(&request).finish()?;
     let order_id = OrderId(path_id(&request)?);
-    let answer = api
-        .admission
-        .execute(&api.actors.cancel, CancelOrder { order_id, context })
-        .await;
-    match answer.map_err(|problem| problem.about(order_id))? {
-        Change::Finished(order, _) => {
-            api.actors.finished.do_send(OrderIsFinal(order.clone()));
-            Ok(HttpResponse::Ok().json(show(&order)))
-        }
+    let change = api.cancel(order_id, context).await;
+    match change.map_err(|error| Problem::from(error).about(order_id))? {
+        Change::Finished(order, _) => Ok(HttpResponse::Ok().json(show(&order))),
         Change::AlreadyFinal(order) => {
             let detail = format!(
                 "the order {order_id} is {} and stays so",

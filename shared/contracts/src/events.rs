@@ -87,7 +87,7 @@ impl OrderStatus {
     pub const ALL: [OrderStatus; 3] = [OrderStatus::Created, OrderStatus::Shipped, OrderStatus::Cancelled];
 
     /// Its number.
-    pub fn number(self) -> i32 {
+    pub const fn number(self) -> i32 {
         match self {
             OrderStatus::Created => 0,
             OrderStatus::Shipped => 1,

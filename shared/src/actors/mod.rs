@@ -8,5 +8,6 @@
 
 pub mod consumer;
 pub mod essential;
+pub mod handler;
 pub mod publisher;
 pub mod repository;

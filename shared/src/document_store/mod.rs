@@ -68,7 +68,7 @@ pub enum IndexValue {
 
 /// In which order of `_id`. UUIDs that servers make are of version 7: their order is that of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum Direction {
     /// Smallest (oldest) first.
     Ascending,
     /// Largest (newest) first.
@@ -86,9 +86,31 @@ pub struct Query {
     /// Only documents behind this one, in the given order.
     pub after: Option<Uuid>,
     /// The order.
-    pub order: Order,
+    pub order: Direction,
     /// At most so many.
     pub limit: usize,
+}
+
+/// Which page of a list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageQuery {
+    /// Behind which document.
+    pub after: Option<Uuid>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl PageQuery {
+    /// The query for this page.
+    pub fn query(self, collection: &'static str, matching: Vec<(&'static str, Vec<IndexValue>)>) -> Query {
+        Query {
+            collection,
+            matching,
+            after: self.after,
+            order: Direction::Descending,
+            limit: self.limit,
+        }
+    }
 }
 
 /// One document to write. The document carries `_id`, `version` and `commitId` itself.

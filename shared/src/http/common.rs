@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{Heartbeat, Lifecycle, Problem, Refusals, resource};
-use crate::{actors::essential::Check, metrics::Metrics};
+use super::{Heartbeat, Problem, Refusals, resource};
+use crate::{actors::essential::Check, admission::Lifecycle, metrics::Metrics};
 
 /// Whom to ask whether the service is ready.
 #[derive(Clone, Default)]

@@ -74,7 +74,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::{CommonEndpoints, Lifecycle, Readiness},
+        admission::Lifecycle,
+        http::{CommonEndpoints, Readiness},
         metrics::Metrics,
     };
 

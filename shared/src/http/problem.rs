@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     actors::repository::RepositoryError,
+    admission::AskError,
     json::{FieldError, Malformed},
 };
 
@@ -168,16 +169,6 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", detail)
     }
 
-    /// Why a question has no answer: it changes nothing, so nothing is in doubt.
-    pub(super) fn of_question(error: RepositoryError) -> Problem {
-        match error {
-            RepositoryError::OutcomeUnknown(_) | RepositoryError::Stopping => Problem::too_slow(),
-            RepositoryError::Unavailable(_) | RepositoryError::Unfit(_) | RepositoryError::Panicked(_) => {
-                error.into()
-            }
-        }
-    }
-
     /// Names what the request was about.
     pub fn about(self, id: impl Into<Uuid>) -> Problem {
         Problem {
@@ -248,6 +239,18 @@ impl From<RepositoryError> for Problem {
                 let detail = "the service failed; its log says why";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail)
             }
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Problem {
+        match error {
+            AskError::Full => Problem::overloaded(),
+            AskError::NotLookedUp => Problem::not_looked_up(),
+            AskError::TooSlow => Problem::too_slow(),
+            AskError::OutcomeUnknown => Problem::outcome_unknown(),
+            AskError::Repository(error) => error.into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Problem;
 use crate::{
     actors::repository::Found,
-    document_store::{IndexValue, Order, Query},
+    document_store::PageQuery,
     json::{FieldError, FieldType, parse_uuid},
 };
 
@@ -198,29 +198,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     };
     let number: u64 = number.parse().ok()?;
     number.checked_mul(unit).map(Duration::from_millis)
-}
-
-/// Which page of a list is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageQuery {
-    /// Behind which document.
-    pub after: Option<Uuid>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-impl PageQuery {
-    /// The query for this page.
-    pub fn query(self, collection: &'static str, matching: Vec<(&'static str, Vec<IndexValue>)>) -> Query {
-        let order = Order::Descending;
-        Query {
-            collection,
-            matching,
-            after: self.after,
-            order,
-            limit: self.limit,
-        }
-    }
 }
 
 /// A page of a list; the last one has no cursor.

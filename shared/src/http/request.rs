@@ -1,6 +1,6 @@
 //! What surrounds every request: ids in and out, paths in any case, one log line, one measurement.
 
-use std::{future::Future, time::Instant};
+use std::time::Instant;
 
 use actix_web::{
     Error, FromRequest, HttpMessage, HttpRequest,
@@ -16,8 +16,9 @@ use actix_web::{
 use futures_util::future::{Ready, ready};
 use uuid::Uuid;
 
-use super::{Lifecycle, Problem, Refusals, body::close_if_unread};
+use super::{Problem, Refusals, body::close_if_unread};
 use crate::{
+    admission::Lifecycle,
     envelope::{Context, is_traceparent},
     logging::Step,
     metrics::Metrics,
@@ -182,11 +183,6 @@ fn lower_case_path(request: &mut ServiceRequest) {
         request.match_info_mut().get_mut().update(&uri);
         request.head_mut().uri = uri;
     }
-}
-
-/// Runs `work` to its end even if the caller hangs up: what was begun is finished.
-pub async fn regardless_of_the_caller<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
-    actix_web::rt::spawn(work).await.ok()
 }
 
 #[cfg(test)]

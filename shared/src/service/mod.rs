@@ -20,17 +20,17 @@ use crate::{
         publisher::{Publish, PublisherActor},
         repository::{RepositoryActor, RepositorySettings, Workspace},
     },
+    admission::Admission,
     document_store::{CollectionSettings, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
     events::dead_letter_topic,
     http::{
-        self, Admission, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi, surround,
-        unknown_path,
+        self, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi, surround, unknown_path,
     },
     logging,
     metrics::Metrics,
-    settings::{Defaults, ServiceSettings},
+    settings::{Defaults, OwnSettings, ServiceSettings},
 };
 
 mod begin;
@@ -59,15 +59,17 @@ pub trait Service: 'static {
     const COLLECTIONS: &'static [CollectionSettings];
     /// The description of its HTTP interface.
     const OPENAPI: &'static str;
+    /// Settings that only it has.
+    type Settings: OwnSettings;
     /// Its documents.
     type Workspace: Workspace;
     /// The actors that its HTTP endpoints ask.
     type Endpoints: Clone + Send + 'static;
 
     /// Starts its own actors on this thread: its endpoints' and the handlers of its events.
-    fn start_actors(kit: &Kit<Self::Workspace>) -> (Self::Endpoints, Routes);
+    fn start_actors(kit: &Kit<Self::Workspace>, settings: &Self::Settings) -> (Self::Endpoints, Routes);
     /// Registers its HTTP resources.
-    fn configure_http(endpoints: Self::Endpoints, admission: Admission, config: &mut web::ServiceConfig);
+    fn configure_http(endpoints: Self::Endpoints, config: &mut web::ServiceConfig);
 }
 
 /// What the kit gives a service's own actors to work with.
@@ -78,14 +80,10 @@ pub struct Kit<W: Workspace> {
     pub publisher: Recipient<Publish>,
     /// Clock, ids, chance.
     pub environment: Environment,
-    /// See [`ServiceSettings::reannounce_after`].
-    pub reannounce_after: Duration,
-    /// See [`ServiceSettings::max_open_orders`].
-    pub max_open_orders: usize,
-    /// See [`ServiceSettings::max_open_orders_per_customer`].
-    pub max_open_orders_per_customer: usize,
     /// Where things are counted.
     pub metrics: Metrics,
+    /// What requests need before they may ask.
+    pub admission: Admission,
     essentials: Essentials,
 }
 
@@ -149,7 +147,8 @@ pub struct Actors<S: Service> {
 impl<S: Service> Actors<S> {
     /// Starts all actors on the current thread, and what prepares the ports for them.
     pub fn start(
-        settings: &ServiceSettings,
+        (settings, own): (&ServiceSettings, &S::Settings),
+        admission: Admission,
         ports: Ports,
         environment: Environment,
         essentials: Essentials,
@@ -166,7 +165,6 @@ impl<S: Service> Actors<S> {
         let repository = RepositoryActor::new(RepositorySettings {
             store: ports.store.clone(),
             collections: S::COLLECTIONS,
-            profile: settings.write_profile,
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             metrics: metrics.clone(),
@@ -177,13 +175,11 @@ impl<S: Service> Actors<S> {
             repository: repository.clone(),
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
-            reannounce_after: settings.reannounce_after,
-            max_open_orders: settings.max_open_orders,
-            max_open_orders_per_customer: settings.max_open_orders_per_customer,
             metrics: metrics.clone(),
+            admission,
             essentials: essentials.clone(),
         };
-        let (endpoints, routes) = S::start_actors(&kit);
+        let (endpoints, routes) = S::start_actors(&kit, own);
 
         let readiness = Readiness::default();
         readiness.asks("database", repository.clone().recipient());
@@ -274,6 +270,7 @@ fn topics(settings: &ServiceSettings) -> Vec<TopicSettings> {
 /// Starts a service: its actors on a thread of their own, HTTP on others. Needs an actix system.
 pub async fn start<S: Service>(
     settings: &ServiceSettings,
+    own: &S::Settings,
     ports: Ports,
     environment: Environment,
 ) -> Result<Running, StartError> {
@@ -281,16 +278,18 @@ pub async fn start<S: Service>(
     let (admin_listener, admin_addr) = bind(settings.admin_addr)?;
 
     let (essentials, deaths) = Essentials::new();
+    let admission = Admission::new(settings.max_in_flight, settings.request_timeout);
+    let lifecycle = admission.lifecycle().clone();
     let log = ports.log.clone();
     let arbiter = Arbiter::new();
     let (started, when_started) = oneshot::channel();
     let (drain, asked_to_drain) = oneshot::channel::<oneshot::Sender<()>>();
     {
-        let settings = settings.clone();
+        let (settings, own) = (settings.clone(), own.clone());
         // The actors themselves need not be sendable: only their making is sent to the thread.
         arbiter.spawn_fn(move || {
             logging::this_thread_serves(S::NAME);
-            let actors = Actors::<S>::start(&settings, ports, environment, essentials);
+            let actors = Actors::<S>::start((&settings, &own), admission, ports, environment, essentials);
             let http = (
                 actors.endpoints.clone(),
                 actors.readiness.clone(),
@@ -308,8 +307,6 @@ pub async fn start<S: Service>(
     }
     let (endpoints, readiness, metrics, parked) = when_started.await.map_err(|_| StartError::Actors)?;
 
-    let admission = Admission::new(settings.max_in_flight, settings.request_timeout);
-    let lifecycle = admission.lifecycle().clone();
     let heartbeat = Heartbeat::of(arbiter.handle());
     let refusals = Refusals::default();
     let stopping = (readiness.clone(), lifecycle.clone());
@@ -323,10 +320,10 @@ pub async fn start<S: Service>(
             lifecycle: lifecycle.clone(),
             refusals: refusals.clone(),
         };
-        let (endpoints, admission) = (endpoints.clone(), admission.clone());
+        let endpoints = endpoints.clone();
         App::new()
             .configure(|config| common.configure(config))
-            .configure(move |config| S::configure_http(endpoints, admission, config))
+            .configure(move |config| S::configure_http(endpoints, config))
             .default_service(web::to(unknown_path))
             .wrap(from_fn(surround))
     })

@@ -15,11 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    actors::essential::Deaths,
-    event_log::EventLog,
-    http::{Lifecycle, Readiness},
-};
+use crate::{actors::essential::Deaths, admission::Lifecycle, event_log::EventLog, http::Readiness};
 
 /// A service that runs.
 pub struct Running {

@@ -56,7 +56,6 @@ impl Setup {
             max_open_orders_per_customer: 5_000,
             reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
-            write_profile: Default::default(),
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         };

@@ -13,7 +13,7 @@ use shared::{
         publisher::{Fate, Publish, PublisherActor, Settlement},
         repository::{
             Begin, Command, Copies, CopiesOf, Execute, Find, Parking, RepositoryActor, RepositoryError,
-            RepositorySettings, Turn, Workspace, WriteProfile,
+            RepositorySettings, Turn, Workspace,
         },
     },
     document_store::{
@@ -155,7 +155,6 @@ async fn bench_on(memory: Arc<dyn DocumentStore>) -> Bench {
     let repository = RepositoryActor::new(RepositorySettings {
         store: store.clone(),
         collections: &[Account::COLLECTION],
-        profile: WriteProfile::default(),
         publisher: Probe(tell).start().recipient(),
         environment: Environment::real(),
         metrics: Metrics::new("test"),

@@ -8,7 +8,7 @@ use std::{
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use shared::{
     document_store::{
-        CollectionSettings, Commit, Document, DocumentKey, IndexValue, Mark, Order, OutboxQuery, Outcome,
+        CollectionSettings, Commit, Direction, Document, DocumentKey, IndexValue, Mark, OutboxQuery, Outcome,
         Query, StoreError, Write, carried_over, outbox, outbox_place, without_events,
     },
     envelope::OutboxEvent,
@@ -155,8 +155,8 @@ impl Database {
             }
             let behind = |id: &Uuid| match (query.after, query.order) {
                 (None, _) => true,
-                (Some(after), Order::Ascending) => *id > after,
-                (Some(after), Order::Descending) => *id < after,
+                (Some(after), Direction::Ascending) => *id > after,
+                (Some(after), Direction::Descending) => *id < after,
             };
             let matches = |document: &RawDocument| {
                 query.matching.iter().all(|(field, values)| {
@@ -169,7 +169,7 @@ impl Database {
                 .filter(|(id, document)| behind(id) && matches(document))
                 .map(|(_, document)| document.clone())
                 .collect();
-            if query.order == Order::Descending {
+            if query.order == Direction::Descending {
                 found.reverse();
             }
             found.truncate(query.limit);

@@ -9,7 +9,7 @@ use crate::{
     actors::repository::{
         ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenPage, RepositoryError,
     },
-    document_store::{Document, IndexValue, Order, Query},
+    document_store::{Direction, Document, IndexValue, Query},
     environment::Environment,
     event_log::ConsumedRecord,
     metrics::Metrics,
@@ -69,7 +69,7 @@ impl ParkingDesk {
         after: Option<ParkedId>,
         limit: usize,
     ) -> Result<OpenPage, String> {
-        let order = Order::Ascending;
+        let order = Direction::Ascending;
         self.ids(ListOpen {
             matching,
             after,
@@ -88,7 +88,7 @@ impl ParkingDesk {
         let closed = ListOpen {
             matching: Self::of_partitions(partitions, &[ParkedState::Done, ParkedState::Discarded]),
             after: None,
-            order: Order::Descending,
+            order: Direction::Descending,
             limit,
         };
         let page = self.ids(closed).await?;
@@ -115,7 +115,7 @@ impl ParkingDesk {
             collection: ParkedRecord::COLLECTION.name,
             matching: Self::of_lane(lane),
             after: None,
-            order: Order::Ascending,
+            order: Direction::Ascending,
             limit: LOOK_AT,
         };
         let failed = |error| {
@@ -134,7 +134,7 @@ impl ParkingDesk {
             collection: ReplayJob::COLLECTION.name,
             matching: vec![("finished", vec![UNFINISHED])],
             after: None,
-            order: Order::Ascending,
+            order: Direction::Ascending,
             limit: JOBS,
         };
         let found = self.jobs.send(List::new(query)).await;
@@ -165,7 +165,7 @@ impl ParkingDesk {
             collection: ParkedRecord::COLLECTION.name,
             matching,
             after: None,
-            order: Order::Ascending,
+            order: Direction::Ascending,
             limit,
         };
         self.count.send(Count::new(query)).await.ok()?.ok()

@@ -7,11 +7,15 @@ use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
 use crate::{
-    actors::repository::{RepositoryError, Turn},
+    actors::{
+        handler::{HandlerActor, On},
+        repository::{Command, RepositoryError, Turn},
+    },
     envelope::{self, Received},
     event_log::ConsumedRecord,
     events::{self, About, Event, EventError},
     logging::Step,
+    service::Kit,
 };
 
 /// An event for its handler; answered when its effect is durable.
@@ -98,8 +102,13 @@ impl Routes {
         self.known.contains(&name)
     }
 
-    /// Events of this type go to this handler.
-    pub fn on<E: Event>(mut self, handler: Recipient<Handle<E>>) -> Routes {
+    /// Starts the actor of an event; events of its type go there.
+    pub fn on<H: On>(self, kit: &Kit<<H::Command as Command>::Workspace>, on: H) -> Routes {
+        self.to(HandlerActor::start(kit, on).recipient())
+    }
+
+    /// Events of this type go to this actor.
+    pub fn to<E: Event>(mut self, handler: Recipient<Handle<E>>) -> Routes {
         self.by_name.insert(
             E::NAME,
             Box::new(To {

@@ -7,7 +7,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
-use uuid::Uuid;
 
 use crate::{
     document_store::DocumentKey,
@@ -15,7 +14,7 @@ use crate::{
     mutants::{self, Mutant},
 };
 
-use super::{RepositoryError, Workspace, WriteProfile, planner::Waiting};
+use super::{RepositoryError, Workspace, planner::Waiting};
 
 /// Something to decide on documents. Deciding is pure: it may be done again on newer copies.
 pub trait Command: Send + 'static {
@@ -102,10 +101,8 @@ impl<C: Command> Execute<C> {
     }
 }
 
-/// A command of whatever type with its asker. It claims its documents.
+/// A command of whatever type with its asker.
 pub(super) trait Task<W>: Waiting + Send {
-    /// What it reads or writes.
-    fn documents(&self) -> &[DocumentKey];
     fn expects_to_create(&self) -> Option<DocumentKey>;
     /// Whether its asker can be told to come again: a request, not an event.
     fn can_be_refused(&self) -> bool;
@@ -116,17 +113,9 @@ pub(super) trait Task<W>: Waiting + Send {
     fn fail(self: Box<Self>, error: RepositoryError);
 }
 
-/// Stands among documents for all events.
-const EVENTS: DocumentKey = DocumentKey {
-    collection: "(events)",
-    id: Uuid::nil(),
-};
-
 pub(super) struct Pending<C: Command> {
     command: C,
-    /// The documents, and what else no two rounds may have at a time.
-    claims: Vec<DocumentKey>,
-    documents: usize,
+    documents: Vec<DocumentKey>,
     deadline: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
     decided: Option<C::Reply>,
@@ -138,7 +127,6 @@ impl<C: Command> Pending<C> {
     pub(super) fn new(
         message: Execute<C>,
         asker: oneshot::Sender<Result<C::Reply, RepositoryError>>,
-        profile: WriteProfile,
     ) -> (Pending<C>, Option<oneshot::Sender<()>>) {
         let Execute {
             command,
@@ -147,13 +135,8 @@ impl<C: Command> Pending<C> {
             permit,
         } = message;
         let accepted = turn.map(|turn| turn.accepted);
-        let one_at_a_time = accepted.is_some() && profile.one_event_at_a_time();
-        let mut claims = command.documents();
-        let documents = claims.len();
-        claims.extend(one_at_a_time.then_some(EVENTS));
         let pending = Pending {
-            claims,
-            documents,
+            documents: command.documents(),
             command,
             deadline,
             permit,
@@ -165,8 +148,8 @@ impl<C: Command> Pending<C> {
 }
 
 impl<C: Command> Waiting for Pending<C> {
-    fn claims(&self) -> &[DocumentKey] {
-        &self.claims
+    fn documents(&self) -> &[DocumentKey] {
+        &self.documents
     }
 
     fn bytes(&self) -> usize {
@@ -179,10 +162,6 @@ impl<C: Command> Waiting for Pending<C> {
 }
 
 impl<C: Command> Task<C::Workspace> for Pending<C> {
-    fn documents(&self) -> &[DocumentKey] {
-        &self.claims[..self.documents]
-    }
-
     fn expects_to_create(&self) -> Option<DocumentKey> {
         self.command.expects_to_create()
     }

@@ -87,17 +87,17 @@ impl<W: Workspace> Group<W> {
     }
 }
 
-/// Groups that share no claim each by itself; those that do one behind the other.
+/// Groups that share no document each by itself; those that do one behind the other.
 pub(super) fn apart<W: Workspace>(groups: Vec<Group<W>>) -> Vec<Vec<Group<W>>> {
     let mut sets: Vec<(BTreeSet<DocumentKey>, Vec<Group<W>>)> = Vec::new();
     for group in groups {
-        let claims = group.tasks.iter().flat_map(|task| task.claims()).copied();
-        let mut joined = (claims.collect::<BTreeSet<_>>(), Vec::new());
+        let documents = group.tasks.iter().flat_map(|task| task.documents()).copied();
+        let mut joined = (documents.collect::<BTreeSet<_>>(), Vec::new());
         let touching: Vec<_> = sets
-            .extract_if(.., |(claims, _)| !claims.is_disjoint(&joined.0))
+            .extract_if(.., |(documents, _)| !documents.is_disjoint(&joined.0))
             .collect();
-        for (claims, earlier) in touching {
-            joined.0.extend(claims);
+        for (documents, earlier) in touching {
+            joined.0.extend(documents);
             joined.1.extend(earlier);
         }
         joined.1.push(group);
@@ -111,14 +111,14 @@ fn halves<W: Workspace>(tasks: Vec<Box<dyn Task<W>>>) -> Vec<Vec<Box<dyn Task<W>
     let mut sets: Vec<(BTreeSet<DocumentKey>, Vec<usize>)> = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         let mut joined = (
-            task.claims().iter().copied().collect::<BTreeSet<_>>(),
+            task.documents().iter().copied().collect::<BTreeSet<_>>(),
             vec![index],
         );
         let touching: Vec<_> = sets
-            .extract_if(.., |(claims, _)| !claims.is_disjoint(&joined.0))
+            .extract_if(.., |(documents, _)| !documents.is_disjoint(&joined.0))
             .collect();
-        for (claims, members) in touching {
-            joined.0.extend(claims);
+        for (documents, members) in touching {
+            joined.0.extend(documents);
             joined.1.extend(members);
         }
         sets.push(joined);

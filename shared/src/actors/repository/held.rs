@@ -15,7 +15,7 @@ use bson::RawDocumentBuf;
 use tokio::time::Instant;
 
 use super::{
-    RepositoryActor, Workspace,
+    RepositoryActor, Workspace, pace,
     round::{Aftermath, HandOver},
 };
 use crate::{
@@ -141,7 +141,7 @@ impl<W: Workspace> RepositoryActor<W> {
     }
 
     fn hand_over_held(&mut self, looked: Vec<(DocumentKey, BTreeSet<EventId>)>, ctx: &mut Context<Self>) {
-        let (now, patience) = (Instant::now(), self.tools.profile.sweep_age());
+        let (now, patience) = (Instant::now(), pace::SWEEP_AGE);
         let mut documents = Vec::new();
         for (key, stored) in looked {
             let mut held = self.tools.held.borrow_mut();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::{RepositoryActor, Workspace};
+use super::{RepositoryActor, Workspace, pace};
 use crate::{document_store::StoreError, events::EventId};
 
 /// See [`RepositoryActor::gather_for`].
@@ -31,7 +31,7 @@ impl<W: Workspace> RepositoryActor<W> {
     /// the other.
     fn gather_for(&self) -> Duration {
         match self.tools.held.borrow().is_empty() {
-            true => self.tools.profile.mark_after(),
+            true => pace::MARK_AFTER,
             false => SOON,
         }
     }

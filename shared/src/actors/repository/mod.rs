@@ -30,9 +30,9 @@ mod groups;
 mod held;
 mod marks;
 mod outbox_ledger;
+mod pace;
 mod parking;
 pub mod planner;
-mod profile;
 mod queries;
 mod round;
 mod sweep;
@@ -44,7 +44,6 @@ use groups::Group;
 use outbox_ledger::OutboxLedger;
 pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenPage, OpenRecord};
 use planner::RoundPlanner;
-pub use profile::WriteProfile;
 pub use queries::{Count, Find, Found, List};
 use round::{Aftermath, Ended, Tools};
 use sweep::SweptTo;
@@ -93,7 +92,7 @@ pub struct RepositoryActor<W: Workspace> {
     prepared: bool,
     planner: RoundPlanner<Box<dyn Task<W>>>,
     rounds: usize,
-    /// Left over by rounds, and next. They hold their claims.
+    /// Left over by rounds, and next. They hold their documents.
     left: VecDeque<Vec<Group<W>>>,
     /// So many of them rest because they keep meeting conflicts.
     resting: usize,
@@ -124,8 +123,6 @@ pub struct RepositorySettings {
     pub store: Arc<dyn DocumentStore>,
     /// Its collections.
     pub collections: &'static [CollectionSettings],
-    /// How it is written.
-    pub profile: WriteProfile,
     /// Who publishes.
     pub publisher: actix::Recipient<super::publisher::Publish>,
     /// Clock, ids, chance.
@@ -144,7 +141,7 @@ pub struct Begin;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RoundDone<W: Workspace> {
-    claims: Vec<DocumentKey>,
+    documents: Vec<DocumentKey>,
     ended: Ended<W>,
     /// Groups that waited for this one.
     behind: Vec<Group<W>>,
@@ -173,7 +170,6 @@ impl<W: Workspace> RepositoryActor<W> {
         let RepositorySettings {
             store,
             collections,
-            profile,
             publisher,
             environment,
             metrics,
@@ -183,7 +179,6 @@ impl<W: Workspace> RepositoryActor<W> {
         RepositoryActor {
             tools: Tools {
                 store,
-                profile,
                 publisher,
                 ledger,
                 held: Rc::default(),
@@ -226,7 +221,7 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
             self.prepared = true;
             self.start_rounds(ctx);
             self.sweep(ctx);
-            ctx.run_interval(self.tools.profile.sweep_every(), Self::sweep);
+            ctx.run_interval(pace::SWEEP_EVERY, Self::sweep);
             ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.give_up_expired());
         }
     }
@@ -240,7 +235,7 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
         if !self.prepared && message.deadline.is_some() {
             return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
-        let (pending, accepted) = Pending::new(message, asker, self.tools.profile);
+        let (pending, accepted) = Pending::new(message, asker);
         self.planner.push(Box::new(pending));
         if let Some(accepted) = accepted {
             let _ = accepted.send(());
@@ -258,15 +253,15 @@ impl<W: Workspace> Handler<RoundDone<W>> for RepositoryActor<W> {
 
     fn handle(&mut self, done: RoundDone<W>, ctx: &mut Context<Self>) {
         let RoundDone {
-            claims,
+            documents,
             ended,
             behind,
         } = done;
         let Ended { aftermath, left } = ended;
         self.rounds -= 1;
-        self.planner.release(&claims);
+        self.planner.release(&documents);
         let left: Vec<_> = left.into_iter().chain(behind).collect();
-        self.planner.hold(claims_of(&left));
+        self.planner.hold(documents_of(&left));
         self.go_on_with(left, ctx);
         self.start_rounds(ctx);
         self.follow_up(aftermath, ctx);
@@ -349,21 +344,20 @@ impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
 
 impl<W: Workspace> RepositoryActor<W> {
     fn start_rounds(&mut self, ctx: &mut Context<Self>) {
-        let profile = self.tools.profile;
-        while self.prepared && self.rounds < profile.rounds_in_flight() {
+        while self.prepared && self.rounds < pace::ROUNDS_IN_FLIGHT {
             if let Some(groups) = self.left.pop_front() {
                 self.start_round(groups, ctx);
                 continue;
             }
-            if self.rounds > 0 && self.planner.len() < profile.further_round_from() {
+            if self.rounds > 0 && self.planner.len() < pace::SECOND_ROUND_FROM {
                 return;
             }
             let too_busy = |task: Box<dyn Task<W>>| {
                 task.fail(RepositoryError::Unavailable("the service is too busy".into()));
             };
             let tasks = self.planner.next_round(
-                profile.commands_in_a_round(),
-                profile.bytes_in_a_round(),
+                pace::COMMANDS_IN_A_ROUND,
+                pace::BYTES_IN_A_ROUND,
                 Instant::now(),
                 too_busy,
             );
@@ -376,7 +370,7 @@ impl<W: Workspace> RepositoryActor<W> {
 
     /// A round of the first of these groups; the others follow it.
     fn start_round(&mut self, mut groups: Vec<Group<W>>, ctx: &mut Context<Self>) {
-        let claims = claims_of(&groups);
+        let documents = documents_of(&groups);
         let behind = groups.split_off(1.min(groups.len()));
         let Some(group) = groups.pop() else {
             return;
@@ -388,7 +382,7 @@ impl<W: Workspace> RepositoryActor<W> {
         actix::spawn(async move {
             match round.await {
                 Ok(ended) => this.do_send(RoundDone {
-                    claims,
+                    documents,
                     ended,
                     behind,
                 }),
@@ -465,7 +459,7 @@ impl<W: Workspace> RepositoryActor<W> {
     }
 }
 
-fn claims_of<W: Workspace>(groups: &[Group<W>]) -> Vec<DocumentKey> {
+fn documents_of<W: Workspace>(groups: &[Group<W>]) -> Vec<DocumentKey> {
     let tasks = groups.iter().flat_map(|group| &group.tasks);
-    tasks.flat_map(|task| task.claims()).copied().collect()
+    tasks.flat_map(|task| task.documents()).copied().collect()
 }

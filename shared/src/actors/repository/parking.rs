@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{self, Document, DocumentKey, IndexValue, Order, Query, key, numbers},
+    document_store::{self, Direction, Document, DocumentKey, IndexValue, Query, key, numbers},
     environment::Timestamp,
     parking::{
         Change, ContentId, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
@@ -152,7 +152,7 @@ pub struct ListOpen {
     /// Only records behind this one.
     pub after: Option<ParkedId>,
     /// Up or down the log.
-    pub order: Order,
+    pub order: Direction,
     /// At most so many.
     pub limit: usize,
 }

@@ -14,8 +14,8 @@ const LOOK_AHEAD: usize = 2048;
 
 /// Something that waits for its round.
 pub trait Waiting {
-    /// What no two rounds may have at a time.
-    fn claims(&self) -> &[DocumentKey];
+    /// The documents that it reads or writes. No two rounds have one at the same time.
+    fn documents(&self) -> &[DocumentKey];
     /// About how large what it writes is.
     fn bytes(&self) -> usize {
         0
@@ -25,8 +25,8 @@ pub trait Waiting {
 }
 
 impl<T: Waiting + ?Sized> Waiting for Box<T> {
-    fn claims(&self) -> &[DocumentKey] {
-        (**self).claims()
+    fn documents(&self) -> &[DocumentKey] {
+        (**self).documents()
     }
 
     fn bytes(&self) -> usize {
@@ -72,9 +72,8 @@ impl<T: Waiting> RoundPlanner<T> {
     }
 
     /// At most so many of those that wait, and of so many bytes (but one of any size), in their order,
-    /// without those whose claims are held or
-    /// stand behind such a one. What they claim is held until it is [released](Self::release). The
-    /// expired ones that it meets are given up.
+    /// without those whose documents are held or that stand behind such a one. Their documents are held
+    /// until they are [released](Self::release). The expired ones that it meets are given up.
     pub fn next_round(
         &mut self,
         at_most: usize,
@@ -98,8 +97,8 @@ impl<T: Waiting> RoundPlanner<T> {
             } else if !round.is_empty() && bytes + task.bytes() > bytes_at_most {
                 passed_over.push_back(task);
                 break;
-            } else if task.claims().iter().any(|key| blocked.contains(key)) {
-                blocked.extend(task.claims());
+            } else if task.documents().iter().any(|key| blocked.contains(key)) {
+                blocked.extend(task.documents());
                 passed_over.push_back(task);
             } else {
                 bytes += task.bytes();
@@ -109,23 +108,23 @@ impl<T: Waiting> RoundPlanner<T> {
         while let Some(task) = passed_over.pop_back() {
             self.waiting.push_front(task);
         }
-        self.busy.extend(round.iter().flat_map(Waiting::claims));
+        self.busy.extend(round.iter().flat_map(Waiting::documents));
         round
     }
 
-    /// Whether a round in flight claims it.
+    /// Whether a round in flight holds it.
     pub fn is_held(&self, key: &DocumentKey) -> bool {
         self.busy.contains(key)
     }
 
     /// What a round has left over holds these.
-    pub fn hold(&mut self, claims: Vec<DocumentKey>) {
-        self.busy.extend(claims);
+    pub fn hold(&mut self, documents: Vec<DocumentKey>) {
+        self.busy.extend(documents);
     }
 
-    /// A round has ended: what it claimed is free.
-    pub fn release(&mut self, claims: &[DocumentKey]) {
-        for key in claims {
+    /// A round has ended: its documents are free.
+    pub fn release(&mut self, documents: &[DocumentKey]) {
+        for key in documents {
             self.busy.remove(key);
         }
     }
@@ -152,14 +151,14 @@ mod tests {
 
     struct Task {
         name: &'static str,
-        claims: Vec<DocumentKey>,
+        documents: Vec<DocumentKey>,
         deadline: Option<Instant>,
         bytes: usize,
     }
 
     impl Waiting for Task {
-        fn claims(&self) -> &[DocumentKey] {
-            &self.claims
+        fn documents(&self) -> &[DocumentKey] {
+            &self.documents
         }
 
         fn bytes(&self) -> usize {
@@ -180,10 +179,10 @@ mod tests {
 
     fn planner(tasks: &[(&'static str, &[u128])]) -> RoundPlanner<Task> {
         let mut planner = RoundPlanner::default();
-        for (name, claims) in tasks {
+        for (name, documents) in tasks {
             planner.push(Task {
                 name,
-                claims: claims.iter().copied().map(document).collect(),
+                documents: documents.iter().copied().map(document).collect(),
                 deadline: None,
                 bytes: 1,
             });
@@ -254,7 +253,7 @@ mod tests {
         for (name, deadline) in [("b", now), ("c", now + Duration::from_secs(1))] {
             planner.push(Task {
                 name,
-                claims: vec![document(2)],
+                documents: vec![document(2)],
                 deadline: Some(deadline),
                 bytes: 1,
             });
@@ -266,7 +265,7 @@ mod tests {
 
         planner.push(Task {
             name: "d",
-            claims: vec![document(1)],
+            documents: vec![document(1)],
             deadline: Some(now),
             bytes: 1,
         });

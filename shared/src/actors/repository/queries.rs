@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{Document, Order, Query, decode, id, id_as_text},
+    document_store::{Direction, Document, Query, decode, id, id_as_text},
     logging::NowAndThen,
     metrics::Metrics,
 };
@@ -162,11 +162,11 @@ impl<W: Workspace> Handler<Count> for RepositoryActor<W> {
 
 /// Where a page ends. Documents of others may have an `_id` that is no UUID; MongoDB lists those of
 /// one type together, so behind a page that has no UUID at all the UUIDs begin.
-fn behind(page: &[RawDocumentBuf], order: Order) -> Uuid {
+fn behind(page: &[RawDocumentBuf], order: Direction) -> Uuid {
     let last = page.iter().rev().find_map(|raw| id(raw).ok());
     last.unwrap_or(match order {
-        Order::Ascending => Uuid::nil(),
-        Order::Descending => Uuid::max(),
+        Direction::Ascending => Uuid::nil(),
+        Direction::Descending => Uuid::max(),
     })
 }
 

@@ -27,7 +27,6 @@ use super::{
     groups::{Group, pause},
     held::{Held, Waiting},
     outbox_ledger::OutboxLedger,
-    profile::WriteProfile,
     workspace::Change,
 };
 use crate::{
@@ -49,7 +48,6 @@ const MOST_UNPUBLISHED: usize = 1_000;
 pub(super) struct Tools {
     pub store: Arc<dyn DocumentStore>,
     pub publisher: Recipient<Publish>,
-    pub profile: WriteProfile,
     pub ledger: Rc<RefCell<OutboxLedger>>,
     pub held: Rc<RefCell<Held>>,
     /// The database has failed and not answered since.
@@ -90,7 +88,7 @@ pub(super) async fn run<W: Workspace>(tools: Tools, group: Group<W>) -> Ended<W>
     let mut left = Vec::new();
     // Not while the database fails: a read that fails tells for sure that nothing was stored, a write
     // that fails often does not.
-    let assumes = tools.profile.assumes_new() && conflicts == 0 && !tools.is_failing.get();
+    let assumes = conflicts == 0 && !tools.is_failing.get();
     let mut grounds = if assumes { Grounds::Assumed } else { Grounds::Read };
     while !tasks.is_empty() {
         let attempted = attempt(&tools, grounds, in_doubt, &mut tasks, &mut aftermath).await;
@@ -251,10 +249,6 @@ async fn attempt<W: Workspace>(
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
     changes.retain(|change| !conflicting.contains(&change.key));
-    if !tools.profile.hands_over() {
-        changes.clear();
-    }
-
     aftermath.handed_over.extend(hand_over(tools, changes));
     for (task, events) in std::mem::take(tasks).into_iter().zip(announced) {
         if touches(&*task, &conflicting) {
@@ -349,7 +343,7 @@ async fn write<W: Workspace>(
     let commit = Commit {
         id: commit_id,
         // One document is all or nothing by itself.
-        atomic: tools.profile.always_atomic() || keys.len() > 1 && W::ATOMIC,
+        atomic: keys.len() > 1 && W::ATOMIC,
         writes,
     };
     let outcomes = tools.store.commit(commit).await?;

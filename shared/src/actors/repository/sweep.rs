@@ -17,7 +17,7 @@ use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{
-    RepositoryActor, Workspace,
+    RepositoryActor, Workspace, pace,
     round::{Aftermath, HandOver},
 };
 use crate::{
@@ -62,8 +62,8 @@ impl<W: Workspace> RepositoryActor<W> {
         self.tools.ledger.borrow_mut().sweep_begins(from.is_empty());
         let store = self.tools.store.clone();
         let collections = self.collections.clone();
-        let (now, age) = (self.tools.environment.now(), self.tools.profile.sweep_age());
-        let (ledger, pause) = (self.tools.ledger.clone(), self.tools.profile.sweep_again_after());
+        let (now, age) = (self.tools.environment.now(), pace::SWEEP_AGE);
+        let (ledger, pause) = (self.tools.ledger.clone(), pace::SWEEP_AGAIN_AFTER);
         let look = async move {
             let mut swept = Swept::default();
             for collection in collections {
@@ -99,7 +99,7 @@ impl<W: Workspace> RepositoryActor<W> {
                 "documents with events cannot be read, their events are not published: {error}");
         }
         let now = self.tools.environment.now();
-        let age = self.tools.profile.sweep_age();
+        let age = pace::SWEEP_AGE;
         let mut documents = Vec::new();
         for (key, mut outbox) in swept.found {
             // What a round is writing it hands over itself.

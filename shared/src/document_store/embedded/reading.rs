@@ -10,7 +10,7 @@ use super::{
     document,
     tables::{Collection, IndexTable},
 };
-use crate::document_store::{IndexValue, Order, OutboxQuery, Query, StoreError, outbox_place};
+use crate::document_store::{Direction, IndexValue, OutboxQuery, Query, StoreError, outbox_place};
 
 /// A page of outboxes ends behind so many bytes: parked records are of several megabytes.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -108,18 +108,18 @@ impl Snapshot<'_> {
         let documents = self.transaction.open_table(self.collection.documents())?;
         let after = query.after.map(|id| id.as_u128());
         let mut rows = match query.order {
-            Order::Ascending => {
+            Direction::Ascending => {
                 documents.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))?
             }
-            Order::Descending => {
+            Direction::Descending => {
                 documents.range((Bound::Unbounded, after.map_or(Bound::Unbounded, Bound::Excluded)))?
             }
         };
         let mut found = Vec::new();
         while found.len() < query.limit {
             let row = match query.order {
-                Order::Ascending => rows.next(),
-                Order::Descending => rows.next_back(),
+                Direction::Ascending => rows.next(),
+                Direction::Descending => rows.next_back(),
             };
             let Some(row) = row.transpose()? else { break };
             match document::decode(row.1.value()) {
@@ -152,8 +152,8 @@ impl Snapshot<'_> {
                 .enumerate()
                 .filter_map(|(at, head)| head.map(|id| (id, at)));
             let next = match query.order {
-                Order::Ascending => present.min(),
-                Order::Descending => present.max(),
+                Direction::Ascending => present.min(),
+                Direction::Descending => present.max(),
             };
             let Some((id, at)) = next else { break };
             ids.push(id);
@@ -165,11 +165,11 @@ impl Snapshot<'_> {
 
 fn next_id(
     range: &mut redb::Range<'_, &'static [u8], ()>,
-    order: Order,
+    order: Direction,
 ) -> Result<Option<Uuid>, redb::Error> {
     let row = match order {
-        Order::Ascending => range.next(),
-        Order::Descending => range.next_back(),
+        Direction::Ascending => range.next(),
+        Direction::Descending => range.next_back(),
     };
     let Some(row) = row.transpose()? else {
         return Ok(None);
@@ -201,7 +201,7 @@ fn prefixes(matching: &[(&'static str, Vec<IndexValue>)]) -> Vec<Vec<u8>> {
     prefixes
 }
 
-fn bounds(prefix: &[u8], after: Option<Uuid>, order: Order) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn bounds(prefix: &[u8], after: Option<Uuid>, order: Direction) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let with = |id: Uuid| [prefix, id.as_bytes()].concat();
     let (first, last) = (
         Bound::Included(with(Uuid::nil())),
@@ -209,7 +209,7 @@ fn bounds(prefix: &[u8], after: Option<Uuid>, order: Order) -> (Bound<Vec<u8>>, 
     );
     match (after, order) {
         (None, _) => (first, last),
-        (Some(after), Order::Ascending) => (Bound::Excluded(with(after)), last),
-        (Some(after), Order::Descending) => (first, Bound::Excluded(with(after))),
+        (Some(after), Direction::Ascending) => (Bound::Excluded(with(after)), last),
+        (Some(after), Direction::Descending) => (first, Bound::Excluded(with(after))),
     }
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::environment::Timestamp as Moment;
 
 use super::{
-    super::{IndexValue, Mark, Order, OutboxPlace, OutboxQuery, Query, StoreError},
+    super::{Direction, IndexValue, Mark, OutboxPlace, OutboxQuery, Query, StoreError},
     MongoStore, commands,
     errors::Fault,
 };
@@ -101,8 +101,8 @@ pub(super) fn page(query: &Query) -> Option<(Document, FindOptions)> {
         return None;
     }
     let (direction, behind) = match query.order {
-        Order::Ascending => (1, "$gt"),
-        Order::Descending => (-1, "$lt"),
+        Direction::Ascending => (1, "$gt"),
+        Direction::Descending => (-1, "$lt"),
     };
     let mut filter = Document::new();
     let mut hint = Document::new();

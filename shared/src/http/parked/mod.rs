@@ -15,13 +15,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path_id, read, resource};
+use super::{Body, Parameters, Problem, RequestContext, parse_duration, path_id, resource};
 use crate::{
     actors::{
         consumer::{Inspect, KafkaConsumerActor, Look},
         repository::{ChangeJob, ChangeParked, Count, Find, List},
     },
-    document_store::{Document, Order, Query},
+    admission::{ask, read},
+    document_store::{Direction, Document, Query},
     environment::Environment,
     json::Text,
     parking::{
@@ -233,7 +234,7 @@ impl ParkedApi {
                 collection: ParkedRecord::COLLECTION.name,
                 matching: matching("job", job.id.0, &[state]),
                 after: None,
-                order: Order::Ascending,
+                order: Direction::Ascending,
                 limit: MOST_COUNTED,
             };
             counts[state as usize] = read(&self.count, Count::new(query), PATIENCE, ()).await?;

@@ -5,8 +5,9 @@ use uuid::Uuid;
 use super::{LOOK_AT, PAGE, PATIENCE, ParkedApi};
 use crate::{
     actors::repository::{Find, List},
-    document_store::{Document, IndexValue, Order, Query},
-    http::{Problem, read},
+    admission::read,
+    document_store::{Direction, Document, IndexValue, Query},
+    http::Problem,
     parking::{KeyId, LaneId, ParkedId, ParkedRecord, ParkedState},
 };
 
@@ -64,7 +65,7 @@ impl ParkedApi {
                 collection: ParkedRecord::COLLECTION.name,
                 matching: matching.clone(),
                 after,
-                order: Order::Ascending,
+                order: Direction::Ascending,
                 limit: PAGE,
             };
             let page = read(&self.list, List::<ParkedRecord>::new(query), PATIENCE, ()).await?;

@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::{ITEMS, Item, StoreUnderTest, eventually, id_set, ids, insert, prepared, write};
 use shared::document_store::{
-    CollectionSettings, DocumentStore, IndexValue, Order,
-    Order::{Ascending, Descending},
+    CollectionSettings, Direction,
+    Direction::{Ascending, Descending},
+    DocumentStore, IndexValue,
     Outcome::Applied,
     Query,
 };

@@ -368,7 +368,6 @@ async fn instance(store: Arc<dyn DocumentStore>, log: Arc<ScriptedLog>) -> Addr<
     let repository = RepositoryActor::new(RepositorySettings {
         store,
         collections: &[Account::COLLECTION],
-        profile: WriteProfile::default(),
         publisher: publisher.start().recipient(),
         environment: Environment::real(),
         metrics: Metrics::new("test"),

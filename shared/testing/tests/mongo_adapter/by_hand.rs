@@ -4,7 +4,7 @@ use bson::{self, Bson, Document as Fields, doc};
 use serde::{Deserialize, Serialize};
 use shared::{
     document_store::{
-        CollectionSettings, Commit, Document, DocumentStore, IndexValue, Order, Outcome, Query, Stored,
+        CollectionSettings, Commit, Direction, Document, DocumentStore, IndexValue, Outcome, Query, Stored,
         Write, decode, encode, encode_beside, key,
     },
     money::Money,
@@ -120,7 +120,7 @@ async fn an_index_finds_a_number_of_another_type() {
         collection: ORDERS.name,
         matching: vec![("status", vec![IndexValue::Int(1)])],
         after: None,
-        order: Order::Ascending,
+        order: Direction::Ascending,
         limit: 10,
     };
     assert_eq!(fixture.store.list(query.clone()).await.unwrap().len(), 3);

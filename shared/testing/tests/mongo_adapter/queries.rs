@@ -2,7 +2,9 @@
 
 use bson::{Document, doc};
 use shared::{
-    document_store::{DocumentKey, DocumentStore, IndexValue, Mark, Order, OutboxQuery, Query, StoreError},
+    document_store::{
+        Direction, DocumentKey, DocumentStore, IndexValue, Mark, OutboxQuery, Query, StoreError,
+    },
     events::EventId,
 };
 use uuid::Uuid;
@@ -54,9 +56,9 @@ async fn pages_come_in_order_of_the_id_whatever_is_merged() {
         (vec![("status", vec![])], vec![]),
     ];
     for (matching, ascending) in everything {
-        for order in [Order::Ascending, Order::Descending] {
+        for order in [Direction::Ascending, Direction::Descending] {
             let mut expected = ascending.clone();
-            if order == Order::Descending {
+            if order == Direction::Descending {
                 expected.reverse();
             }
             for limit in [1, 2, 3, 12, 100] {
@@ -93,7 +95,7 @@ async fn pages_come_in_order_of_the_id_whatever_is_merged() {
         collection: "orders",
         matching: vec![],
         after: None,
-        order: Order::Ascending,
+        order: Direction::Ascending,
         limit: 0,
     };
     assert_eq!(test.store.list(nothing).await, Ok(vec![]));
@@ -101,7 +103,7 @@ async fn pages_come_in_order_of_the_id_whatever_is_merged() {
         collection: "orders",
         matching: vec![("color", statuses(&[1]))],
         after: None,
-        order: Order::Ascending,
+        order: Direction::Ascending,
         limit: 1,
     };
     assert!(
@@ -175,7 +177,7 @@ fn by_customer(customer: Uuid, statuses: &[IndexValue], after: Option<Uuid>) -> 
         collection: "orders",
         matching,
         after,
-        order: Order::Descending,
+        order: Direction::Descending,
         limit: 20,
     }
 }

@@ -1,13 +1,14 @@
-//! The actor that knows who waits for which order to become final (`?wait=2s`).
+//! The actor that knows who waits for which document to become final (`?wait=2s`).
 //!
-//! Asked by HTTP endpoints; told by whoever finishes an order in this process, which costs nothing.
-//! Orders that another instance finishes are found by asking the RepositoryActor: one look at a time,
-//! for at most `IDS_IN_A_LOOK` orders, and for each order less often the longer it is waited for. So
-//! what waiting costs does not grow with those who wait. When it fails, callers see their order as it
-//! was.
+//! Asked by HTTP endpoints; told by whoever finishes a document in this process, which costs nothing.
+//! Documents that another instance finishes are found by asking the RepositoryActor: one look at a
+//! time, for at most `IDS_IN_A_LOOK` documents, and for each document less often the longer it is
+//! waited for. So what waiting costs does not grow with those who wait. When it fails, callers see
+//! their document as it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
     sync::Arc,
     time::Duration,
 };
@@ -16,18 +17,18 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, SpawnHandle,
     WrapFuture,
 };
-use contracts::OrderId;
-use shared::actors::{essential::Essential, repository::Find};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
+use uuid::Uuid;
 
-use crate::domain::Order;
+use super::Saga;
+use crate::actors::{essential::Essential, repository::Find};
 
-/// How often somebody is looked for whose order is due to be looked up.
+/// How often somebody is looked for whose document is due to be looked up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// An order is looked up after this time, then after twice that, and so on.
+/// A document is looked up after this time, then after twice that, and so on.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Nobody learns later than that, and what an idle wait takes, what another instance has finished,
 /// as long as fewer wait than are looked up in this time.
@@ -36,78 +37,97 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const IDS_IN_A_LOOK: usize = 250;
 /// More callers are not kept waiting: each holds a connection and a few hundred bytes.
 const MOST_WAITERS: usize = 20_000;
-/// Orders that became final a moment ago and are remembered: one may become final between the answer
+/// Documents that became final a moment ago and are remembered: one may become final between the answer
 /// to its command and the wait for it.
 const REMEMBERED: usize = 512;
 
-/// Waits until an order is final, at most `patience`; answers it if it is. Where too many wait
+/// Waits until a document is final, at most `patience`; answers it if it is. Where too many wait
 /// already, the answer comes at once.
-#[derive(Message)]
-#[rtype(result = "Option<Order>")]
-pub struct AwaitFinal {
-    /// Which.
-    pub order_id: OrderId,
-    /// How long.
-    pub patience: Duration,
+pub struct AwaitFinal<D> {
+    id: Uuid,
+    patience: Duration,
+    of: PhantomData<fn() -> D>,
 }
 
-/// This order is final.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct OrderIsFinal(pub Order);
+impl<D> AwaitFinal<D> {
+    pub fn new(id: Uuid, patience: Duration) -> AwaitFinal<D> {
+        AwaitFinal {
+            id,
+            patience,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<D: Saga> Message for AwaitFinal<D> {
+    type Result = Option<D>;
+}
+
+/// This document is final.
+pub struct IsFinal<D>(pub D);
+
+impl<D: Saga> Message for IsFinal<D> {
+    type Result = ();
+}
 
 /// The actor.
-pub struct OrderWatchActor {
-    repository: Recipient<Find<Order>>,
-    waiting: BTreeMap<OrderId, Awaited>,
+pub struct WatchActor<D: Saga> {
+    repository: Recipient<Find<D>>,
+    waiting: BTreeMap<Uuid, Awaited<D>>,
     /// When which order is to be looked up; those of the look under way are not in it.
-    due: BTreeSet<(Instant, OrderId)>,
+    due: BTreeSet<(Instant, Uuid)>,
     places: Arc<Semaphore>,
-    finished: Finished,
+    finished: Finished<D>,
     /// Runs while somebody waits.
     ticking: Option<SpawnHandle>,
     looking: bool,
     _essential: Essential,
 }
 
-/// An order that somebody waits for.
-struct Awaited {
-    callers: Vec<oneshot::Sender<Order>>,
+/// A document that somebody waits for.
+struct Awaited<D> {
+    callers: Vec<oneshot::Sender<D>>,
     /// How often it was looked up.
     looks: u32,
     /// `None`: now.
     due: Option<Instant>,
 }
 
-/// The orders that became final last: all of the newer half, and those before them.
-#[derive(Default)]
-struct Finished {
-    newer: BTreeMap<OrderId, Order>,
-    older: BTreeMap<OrderId, Order>,
+/// The documents that became final last: all of the newer half, and those before them.
+struct Finished<D> {
+    newer: BTreeMap<Uuid, D>,
+    older: BTreeMap<Uuid, D>,
 }
 
-impl Finished {
-    fn remember(&mut self, order: Order) {
+impl<D: Saga> Finished<D> {
+    fn none() -> Finished<D> {
+        Finished {
+            newer: BTreeMap::new(),
+            older: BTreeMap::new(),
+        }
+    }
+
+    fn remember(&mut self, document: D) {
         if self.newer.len() >= REMEMBERED {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.newer.insert(order.id, order);
+        self.newer.insert(document.id(), document);
     }
 
-    fn recall(&self, id: OrderId) -> Option<Order> {
+    fn recall(&self, id: Uuid) -> Option<D> {
         self.newer.get(&id).or_else(|| self.older.get(&id)).cloned()
     }
 }
 
-impl OrderWatchActor {
-    /// An actor that looks orders up there.
-    pub fn new(repository: Recipient<Find<Order>>, essential: Essential) -> OrderWatchActor {
-        OrderWatchActor {
+impl<D: Saga> WatchActor<D> {
+    /// An actor that looks documents up there.
+    pub fn new(repository: Recipient<Find<D>>, essential: Essential) -> WatchActor<D> {
+        WatchActor {
             repository,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
             places: Arc::new(Semaphore::new(MOST_WAITERS)),
-            finished: Finished::default(),
+            finished: Finished::none(),
             ticking: None,
             looking: false,
             _essential: essential,
@@ -135,15 +155,15 @@ impl OrderWatchActor {
             let found = found.ok().and_then(Result::ok).unwrap_or_default();
             found
                 .into_iter()
-                .filter(|order| order.status.is_final())
-                .for_each(|order| actor.tell(order));
+                .filter(Saga::is_final)
+                .for_each(|document| actor.tell(document));
             ids.into_iter().for_each(|id| actor.look_again(id));
         });
         ctx.spawn(tell);
     }
 
-    /// The orders that are to be looked up now, those that are due longest first.
-    fn take_due(&mut self, now: Instant) -> Vec<OrderId> {
+    /// The documents that are to be looked up now, those that are due longest first.
+    fn take_due(&mut self, now: Instant) -> Vec<Uuid> {
         let mut ids = Vec::new();
         while ids.len() < IDS_IN_A_LOOK
             && let Some(&(due, id)) = self.due.first()
@@ -165,7 +185,7 @@ impl OrderWatchActor {
         ids
     }
 
-    fn look_again(&mut self, id: OrderId) {
+    fn look_again(&mut self, id: Uuid) {
         // One that was told and is awaited anew is due already.
         if let Some(awaited) = self.waiting.get_mut(&id).filter(|awaited| awaited.due.is_none()) {
             awaited.looks += 1;
@@ -178,41 +198,41 @@ impl OrderWatchActor {
         }
     }
 
-    fn tell(&mut self, order: Order) {
-        if let Some(awaited) = self.waiting.remove(&order.id) {
+    fn tell(&mut self, document: D) {
+        if let Some(awaited) = self.waiting.remove(&document.id()) {
             if let Some(due) = awaited.due {
-                self.due.remove(&(due, order.id));
+                self.due.remove(&(due, document.id()));
             }
             for caller in awaited.callers {
-                let _ = caller.send(order.clone());
+                let _ = caller.send(document.clone());
             }
         }
-        self.finished.remember(order);
+        self.finished.remember(document);
     }
 }
 
-impl Actor for OrderWatchActor {
+impl<D: Saga> Actor for WatchActor<D> {
     type Context = Context<Self>;
 }
 
-impl Handler<AwaitFinal> for OrderWatchActor {
-    type Result = ResponseFuture<Option<Order>>;
+impl<D: Saga> Handler<AwaitFinal<D>> for WatchActor<D> {
+    type Result = ResponseFuture<Option<D>>;
 
     fn handle(
         &mut self,
-        AwaitFinal { order_id, patience }: AwaitFinal,
+        AwaitFinal { id, patience, .. }: AwaitFinal<D>,
         ctx: &mut Context<Self>,
     ) -> Self::Result {
-        if let Some(order) = self.finished.recall(order_id) {
-            return Box::pin(async { Some(order) });
+        if let Some(found) = self.finished.recall(id) {
+            return Box::pin(async { Some(found) });
         }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             return Box::pin(async { None });
         };
         let (caller, told) = oneshot::channel();
         let due = Instant::now() + FIRST_LOOK;
-        let awaited = self.waiting.entry(order_id).or_insert_with(|| {
-            self.due.insert((due, order_id));
+        let awaited = self.waiting.entry(id).or_insert_with(|| {
+            self.due.insert((due, id));
             Awaited {
                 callers: Vec::new(),
                 looks: 0,
@@ -231,11 +251,11 @@ impl Handler<AwaitFinal> for OrderWatchActor {
     }
 }
 
-impl Handler<OrderIsFinal> for OrderWatchActor {
+impl<D: Saga> Handler<IsFinal<D>> for WatchActor<D> {
     type Result = ();
 
-    fn handle(&mut self, OrderIsFinal(order): OrderIsFinal, _: &mut Context<Self>) {
-        self.tell(order);
+    fn handle(&mut self, IsFinal(document): IsFinal<D>, _: &mut Context<Self>) {
+        self.tell(document);
     }
 }
 
@@ -244,37 +264,18 @@ mod tests {
     use std::sync::Mutex;
 
     use actix::Addr;
-    use contracts::{CustomerId, OrderStatus};
-    use shared::{
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
         actors::{
             essential::Essentials,
             repository::{Found, RepositoryError},
         },
-        envelope::Context as EventContext,
-        environment::Timestamp,
-        money::Money,
+        saga::parcel::Parcel,
     };
-    use tokio::time::sleep;
-    use uuid::Uuid;
-
-    use super::*;
 
     const LONG: Duration = Duration::from_secs(30);
-
-    fn order(id: u128, status: OrderStatus) -> Order {
-        Order {
-            id: OrderId(Uuid::from_u128(id)),
-            customer_id: CustomerId(Uuid::from_u128(1)),
-            amount: Money::units(1),
-            status,
-            reason: None,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            context: EventContext::default(),
-            end_context: None,
-            announced_again: Default::default(),
-        }
-    }
 
     /// What the repository was asked for, and what it will find.
     #[derive(Default)]
@@ -282,7 +283,7 @@ mod tests {
         looks: Vec<Vec<Uuid>>,
         under_way: usize,
         most_under_way: usize,
-        stored: Vec<Order>,
+        stored: Vec<Parcel>,
     }
 
     /// In the place of the repository: takes `takes` for each look.
@@ -295,10 +296,10 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<Find<Order>> for Probe {
-        type Result = ResponseFuture<Result<Found<Order>, RepositoryError>>;
+    impl Handler<Find<Parcel>> for Probe {
+        type Result = ResponseFuture<Result<Found<Parcel>, RepositoryError>>;
 
-        fn handle(&mut self, find: Find<Order>, _: &mut Context<Self>) -> Self::Result {
+        fn handle(&mut self, find: Find<Parcel>, _: &mut Context<Self>) -> Self::Result {
             let (seen, takes) = (self.seen.clone(), self.takes);
             {
                 let mut seen = seen.lock().unwrap();
@@ -310,7 +311,7 @@ mod tests {
                 sleep(takes).await;
                 let mut seen = seen.lock().unwrap();
                 seen.under_way -= 1;
-                let asked = |order: &&Order| find.ids().contains(&order.id.0);
+                let asked = |parcel: &&Parcel| find.ids().contains(&parcel.id);
                 Ok(Found {
                     documents: seen.stored.iter().filter(asked).cloned().collect(),
                     ..Found::default()
@@ -320,7 +321,7 @@ mod tests {
     }
 
     /// With time that passes when nothing else is left to do.
-    fn watch(takes: Duration) -> (Addr<OrderWatchActor>, Arc<Semaphore>, Arc<Mutex<Seen>>) {
+    fn watch(takes: Duration) -> (Addr<WatchActor<Parcel>>, Arc<Semaphore>, Arc<Mutex<Seen>>) {
         tokio::time::pause();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let probe = Probe {
@@ -329,20 +330,17 @@ mod tests {
         };
         let (essentials, _) = Essentials::new();
         let repository = probe.start().recipient();
-        let watch = OrderWatchActor::new(repository, essentials.guard("OrderWatchActor"));
+        let watch = WatchActor::new(repository, essentials.guard("WatchActor"));
         let places = watch.places.clone();
         (watch.start(), places, seen)
     }
 
-    fn wait(id: u128, patience: Duration) -> AwaitFinal {
-        AwaitFinal {
-            order_id: OrderId(Uuid::from_u128(id)),
-            patience,
-        }
+    fn wait(id: u128, patience: Duration) -> AwaitFinal<Parcel> {
+        AwaitFinal::new(Uuid::from_u128(id), patience)
     }
 
     #[actix::test]
-    async fn an_order_is_looked_up_less_often_the_longer_it_is_waited_for() {
+    async fn a_document_is_looked_up_less_often_the_longer_it_is_waited_for() {
         let (watch, places, seen) = watch(Duration::ZERO);
         assert_eq!(watch.send(wait(1, LONG)).await.unwrap(), None);
         let looks = seen.lock().unwrap().looks.len();
@@ -361,12 +359,12 @@ mod tests {
             .map(|id| actix::spawn(watch.send(wait(id, LONG))))
             .collect();
         sleep(Duration::from_secs(5)).await;
-        seen.lock().unwrap().stored = (1..=1000).map(|id| order(id, OrderStatus::Shipped)).collect();
-        let mut shipped = 0;
+        seen.lock().unwrap().stored = (1..=1000).map(Parcel::delivered).collect();
+        let mut delivered = 0;
         for waiting in waiting {
-            shipped += usize::from(waiting.await.unwrap().unwrap().is_some());
+            delivered += usize::from(waiting.await.unwrap().unwrap().is_some());
         }
-        assert_eq!(shipped, 1000);
+        assert_eq!(delivered, 1000);
         let seen = seen.lock().unwrap();
         assert_eq!(seen.most_under_way, 1);
         let most = seen.looks.iter().map(Vec::len).max();
@@ -381,14 +379,14 @@ mod tests {
         let waiting = [(); 2].map(|()| actix::spawn(watch.send(wait(1, LONG))));
         tokio::task::yield_now().await;
         let begin = Instant::now();
-        let shipped = order(1, OrderStatus::Shipped);
-        watch.send(OrderIsFinal(shipped.clone())).await.unwrap();
+        let delivered = Parcel::delivered(1);
+        watch.send(IsFinal(delivered.clone())).await.unwrap();
         for waiting in waiting {
-            assert_eq!(waiting.await.unwrap().unwrap(), Some(shipped.clone()));
+            assert_eq!(waiting.await.unwrap().unwrap(), Some(delivered.clone()));
         }
         // It may have become final before anybody waited.
         let late = watch.send(wait(1, LONG)).await.unwrap();
-        assert_eq!((late, begin.elapsed()), (Some(shipped), Duration::ZERO));
+        assert_eq!((late, begin.elapsed()), (Some(delivered), Duration::ZERO));
         assert!(seen.lock().unwrap().looks.is_empty());
     }
 

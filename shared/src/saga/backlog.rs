@@ -1,77 +1,72 @@
-//! The actor that knows how many orders are not final yet, and the bounds on them.
+//! The actor that knows how many documents are open, and keeps the bounds on them.
 //!
-//! Orders are taken as long as Customers keeps up, or nearly: where more are open than
-//! [`MAX_OPEN_ORDERS`](shared::settings::ServiceSettings::max_open_orders), in all instances
-//! together, or more of one customer than
-//! [`MAX_OPEN_ORDERS_PER_CUSTOMER`](shared::settings::ServiceSettings::max_open_orders_per_customer),
-//! further ones are refused, so that an order that is accepted becomes final soon.
+//! New ones are taken as long as those who answer keep up, or nearly: where more are open than the
+//! [`Limits`](super::Limits), in all instances together, further ones are refused, so that one that is
+//! accepted becomes final soon.
 //!
-//! Asks the RepositoryActor, four times a second while orders are open and every two seconds
-//! otherwise: other instances accept orders, too. In between it counts what this instance has
-//! accepted. When it fails, the service ends.
+//! Asks the RepositoryActor, four times a second while documents are open and every two seconds
+//! otherwise: other instances accept some, too. In between it counts what this instance has accepted.
+//! When it fails, the service ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
-use contracts::OrderStatus;
-use shared::{
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Counters, Saga,
+    places::{Backlog, Before, Counted},
+    reannouncement::{OpenForLong, SeenOpen},
+};
+use crate::{
     actors::{
         essential::Essential,
         repository::{Count, List},
     },
-    document_store::{Document, IndexValue, Order as Direction, Query},
+    document_store::{Direction, IndexValue, Query},
     environment::{Environment, Timestamp},
-    metrics::Metrics,
 };
-use tokio::time::Instant;
 
-use super::reannouncement::{OpenForLong, SeenOpen};
-use crate::domain::Order;
-
-mod places;
-
-pub use places::{Backlog, Full, Limits, Place};
-use places::{Before, Counted};
-
-/// How often open orders are counted.
+/// How often open documents are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(250);
 /// How often, while none are open as far as is known.
 const COUNT_WHEN_IDLE: Duration = Duration::from_secs(2);
-/// As many open orders as are read; more are counted by the index, and their ages are known from
+/// As many open documents as are read; more are counted by the index, and their ages are known from
 /// what the ReannouncementActor has seen.
 const READ: usize = 100;
 
 /// The actor.
-pub struct BacklogActor {
+pub struct BacklogActor<D: Saga> {
     backlog: Backlog,
     seen_open: SeenOpen,
-    list: Recipient<List<Order>>,
+    list: Recipient<List<D>>,
     count: Recipient<Count>,
     environment: Environment,
-    /// After that time an order is open for long.
+    /// After that time a document is open for long.
     after: Duration,
-    metrics: Metrics,
+    counters: Counters,
     counting: bool,
     counted: Option<Instant>,
     _essential: Essential,
 }
 
 /// What a [`BacklogActor`] is made of.
-pub struct BacklogSettings {
+pub struct BacklogSettings<D: Saga> {
     /// Kept up to date.
     pub backlog: Backlog,
     /// What the ReannouncementActor sees.
     pub seen_open: SeenOpen,
-    /// Reads open orders.
-    pub list: Recipient<List<Order>>,
-    /// Counts open orders.
+    /// Reads open documents.
+    pub list: Recipient<List<D>>,
+    /// Counts open documents.
     pub count: Recipient<Count>,
     /// The clock.
     pub environment: Environment,
-    /// After that time an order is open for long.
+    /// After that time a document is open for long.
     pub after: Duration,
     /// Where it is shown.
-    pub metrics: Metrics,
+    pub(super) counters: Counters,
     /// Ends the process when the actor dies.
     pub essential: Essential,
 }
@@ -82,9 +77,9 @@ struct Open {
     oldest: Option<Timestamp>,
 }
 
-impl BacklogActor {
+impl<D: Saga> BacklogActor<D> {
     /// An actor that keeps a backlog up to date.
-    pub fn new(settings: BacklogSettings) -> BacklogActor {
+    pub fn new(settings: BacklogSettings<D>) -> BacklogActor<D> {
         let BacklogSettings {
             backlog,
             seen_open,
@@ -92,7 +87,7 @@ impl BacklogActor {
             count,
             environment,
             after,
-            metrics,
+            counters,
             essential,
         } = settings;
         BacklogActor {
@@ -102,7 +97,7 @@ impl BacklogActor {
             count,
             environment,
             after,
-            metrics,
+            counters,
             counting: false,
             counted: None,
             _essential: essential,
@@ -135,13 +130,13 @@ impl BacklogActor {
                 Ok(open) => {
                     actor.counted = Some(Instant::now());
                     actor.backlog.counted(&before, &open.counted);
-                    actor.metrics.open_orders(open.counted.all);
+                    actor.counters.open.set(i64::try_from(open.counted.all).unwrap_or(i64::MAX));
                     let now = actor.environment.now();
                     let age = open.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-                    actor.metrics.oldest_open(age);
+                    actor.counters.oldest.set(age.as_secs_f64());
                 }
                 Err(error) => {
-                    log::debug!(target: "BacklogActor", "open orders cannot be counted: {error}");
+                    log::debug!(target: "BacklogActor", "open documents of {} cannot be counted: {error}", D::COLLECTION.name);
                 }
             }
         });
@@ -149,7 +144,7 @@ impl BacklogActor {
     }
 }
 
-impl Actor for BacklogActor {
+impl<D: Saga> Actor for BacklogActor<D> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
@@ -158,24 +153,24 @@ impl Actor for BacklogActor {
 }
 
 /// One look at the database.
-struct Look {
-    list: Recipient<List<Order>>,
+struct Look<D: Saga> {
+    list: Recipient<List<D>>,
     count: Recipient<Count>,
     now: Timestamp,
     after: Duration,
     seen: OpenForLong,
 }
 
-impl Look {
+impl<D: Saga> Look<D> {
     async fn open(&self, before: &Before) -> Result<Open, String> {
         let page = self.list.send(List::new(self.query(None, READ))).await;
         let page = page
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        let oldest = page.iter().map(|order| order.created_at).min();
+        let oldest = page.iter().map(Saga::since).min();
         let old = page
             .iter()
-            .filter(|order| order.created_at.is_past(self.after, self.now))
+            .filter(|document| document.since().is_past(self.after, self.now))
             .count();
         let (all, stuck, oldest) = match page.next {
             // One that cannot be read does not become final by itself.
@@ -187,35 +182,32 @@ impl Look {
             Some(_) => {
                 let all = self.count(None, before.most).await?;
                 let oldest = oldest.into_iter().chain(self.seen.oldest).min();
-                (all, self.seen.orders.max(old).min(all), oldest)
+                (all, self.seen.documents.max(old).min(all), oldest)
             }
         };
-        let mut customers = BTreeMap::new();
-        for customer in &before.wanted {
-            let open = self.count(Some(customer.0), before.most_of_customer).await?;
-            customers.insert(*customer, open);
+        let mut keys = BTreeMap::new();
+        for key in &before.wanted {
+            let open = self.count(Some(*key), before.most_of_key).await?;
+            keys.insert(*key, open);
         }
-        let counted = Counted {
-            all,
-            stuck,
-            customers,
-        };
+        let counted = Counted { all, stuck, keys };
         Ok(Open { counted, oldest })
     }
 
-    async fn count(&self, customer: Option<uuid::Uuid>, most: usize) -> Result<usize, String> {
-        let counted = self.count.send(Count::new(self.query(customer, most))).await;
+    async fn count(&self, key: Option<Uuid>, most: usize) -> Result<usize, String> {
+        let counted = self.count.send(Count::new(self.query(key, most))).await;
         counted
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())
     }
 
-    fn query(&self, customer: Option<uuid::Uuid>, limit: usize) -> Query {
-        let open = ("status", vec![IndexValue::Int(OrderStatus::Created.number())]);
-        let customer = customer.map(|customer| ("customerId", vec![IndexValue::Uuid(customer)]));
+    fn query(&self, key: Option<Uuid>, limit: usize) -> Query {
+        let (field, value) = D::OPEN;
+        let open = (field, vec![IndexValue::Int(value)]);
+        let key = key.map(|key| (D::KEY, vec![IndexValue::Uuid(key)]));
         Query {
-            collection: Order::COLLECTION.name,
-            matching: customer.into_iter().chain([open]).collect(),
+            collection: D::COLLECTION.name,
+            matching: key.into_iter().chain([open]).collect(),
             after: None,
             order: Direction::Ascending,
             limit,
