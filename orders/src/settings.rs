@@ -97,11 +97,11 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn check(flags: &[&str]) -> Result<Settings, Vec<&'static str>> {
+    fn check(flags: &[&str]) -> Result<Settings, Vec<String>> {
         let program = Program::parse_from(std::iter::once(&"test").chain(flags));
         let mut check = Check::default();
         let settings = Settings::check(&program.arguments, &mut check);
-        let names = check.errors().iter().map(|error| error.name).collect();
+        let names = check.errors().into_iter().map(|error| error.name.into_owned()).collect();
         settings.ok_or(names)
     }
 

@@ -29,6 +29,7 @@ pub mod events;
 pub mod envelope;
 pub mod event_log;
 pub mod document_store;
+#[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod parking;
 pub mod actors;

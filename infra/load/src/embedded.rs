@@ -3,10 +3,10 @@
 use std::{path::Path, sync::Arc, thread::JoinHandle};
 
 use anyhow::{Context, anyhow};
-use clap::Parser as _;
 use shared::event_log::EventLog;
 use stack::{
-    settings::{Engines, Program, StackSettings},
+    engines::Engines,
+    settings::{Program, StackSettings},
     system::start_system,
 };
 use tokio::sync::oneshot;
@@ -41,13 +41,13 @@ impl Embedded {
                         }
                     };
                     let _ = tell.send(Ok((
-                        system.orders_addr(),
-                        system.customers_addr(),
+                        system.addr_of(orders::NAME),
+                        system.addr_of(customers::NAME),
                         system.log.clone(),
                     )));
                     // Whether told to, or left: both mean the end.
                     let _ = stopped.await;
-                    tokio::join!(system.orders.stop(), system.customers.stop());
+                    system.stop().await;
                 });
             })?;
         let (orders, customers, log) = told
@@ -99,7 +99,7 @@ fn settings(data: &Path, environment: &[(String, String)]) -> anyhow::Result<Sta
         arguments.push(format!("--{}", name.to_ascii_lowercase().replace('_', "-")));
         arguments.push(value.clone());
     }
-    let program = Program::try_parse_from(arguments)?;
+    let program = Program::parse_from(arguments.iter().map(String::as_str))?;
     let settings = program.check().map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!(lines.join("; "))

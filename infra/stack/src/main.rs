@@ -1,11 +1,13 @@
-//! `cargo run --release`: both services. `-- demo`: the same, playing four stories.
+//! `cargo run --release`: the services. `-- demo`: the same, playing four stories. `-- parked …`: asks
+//! the services that run.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use shared::{
-    event_log::TailFrom,
+    event_log::{Tail, TailFrom},
     logging,
+    operator::Parked,
     program::{fail, refuse, until_stopped},
 };
 use stack::{
@@ -15,37 +17,58 @@ use stack::{
 };
 
 fn main() -> ExitCode {
-    let program = Program::parse_all();
+    let program = Program::parse();
     let settings = match program.check() {
         Ok(settings) => settings,
         Err(errors) => return refuse("stack", &errors),
     };
-    let demo = program.command == Some(Command::Demo);
-    // The demo tells its stories itself.
-    let ours = if demo {
-        log::LevelFilter::Error
-    } else {
-        log::LevelFilter::Info
-    };
-    logging::start(settings.orders.log_format, ours);
-    actix::System::new().block_on(async move {
-        let system = match start_system(&settings).await {
-            Ok(system) => system,
-            Err(error) => return fail(&format!("{error:#}")),
-        };
-        if demo {
-            return play(system, &settings).await;
+    let first = settings.services.first().expect("there are services").settings();
+    match program.command() {
+        Some(Command::Parked(parked)) => parked_at_each(parked, &settings),
+        Some(Command::Demo) => {
+            // The demo tells its stories itself.
+            logging::start(first.log_format, log::LevelFilter::Error);
+            actix::System::new().block_on(play(&settings))
         }
-        print!("{}", system.welcome());
-        until_stopped(vec![system.orders, system.customers]).await
-    })
+        None => {
+            logging::start(first.log_format, log::LevelFilter::Info);
+            actix::System::new().block_on(run(&settings))
+        }
+    }
 }
 
-async fn play(system: System, settings: &StackSettings) -> ExitCode {
+async fn run(settings: &StackSettings) -> ExitCode {
+    match start_system(settings).await {
+        Ok(system) => {
+            print!("{}", system.welcome());
+            until_stopped(system.services).await
+        }
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Asks one service after the other. A record may be parked at one of them or at several.
+fn parked_at_each(parked: &Parked, settings: &StackSettings) -> ExitCode {
+    let mut code = ExitCode::FAILURE;
+    for service in &settings.services {
+        println!("{}:", service.name());
+        if parked.run(service.settings().admin_addr) == ExitCode::SUCCESS {
+            code = ExitCode::SUCCESS;
+        }
+    }
+    code
+}
+
+async fn play(settings: &StackSettings) -> ExitCode {
+    let system = match start_system(settings).await {
+        Ok(system) => system,
+        Err(error) => return fail(&format!("{error:#}")),
+    };
     println!("{}", system.description);
+    let topic = settings.services[0].settings().topic.clone();
     let played = async {
-        let tail = tail(&system, settings).await?;
-        let (customers, orders) = (system.customers_addr(), system.orders_addr());
+        let tail = tail(&system, &topic).await?;
+        let (customers, orders) = (system.addr_of(customers::NAME), system.addr_of(orders::NAME));
         tokio::task::spawn_blocking(move || demo::play(customers, orders, tail)).await?
     };
     let played = tokio::select! {
@@ -53,7 +76,7 @@ async fn play(system: System, settings: &StackSettings) -> ExitCode {
         played = played => played,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
-    tokio::join!(system.orders.stop(), system.customers.stop());
+    system.stop().await;
     match played {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
@@ -61,8 +84,7 @@ async fn play(system: System, settings: &StackSettings) -> ExitCode {
 }
 
 /// What is announced from now on; the topic has to be there first.
-async fn tail(system: &System, settings: &StackSettings) -> anyhow::Result<shared::event_log::Tail> {
-    let topic = &settings.orders.topic;
+async fn tail(system: &System, topic: &str) -> anyhow::Result<Tail> {
     let wait = async {
         loop {
             match system.log.tail(topic, TailFrom::End).await {

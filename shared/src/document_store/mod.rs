@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use crate::{environment::Timestamp, events::EventId};
 
+#[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "mongo")]
 pub mod mongo;
 pub mod numbers;
 mod typed;

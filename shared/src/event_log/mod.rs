@@ -14,8 +14,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+#[cfg(feature = "embedded")]
 pub mod embedded;
 mod header;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 mod lag;
 mod progress;

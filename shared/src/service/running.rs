@@ -36,6 +36,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The service's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Waits until an actor dies that the service cannot do without; its name.
     pub async fn death(&mut self) -> &'static str {
         match self.deaths.recv().await {

@@ -1,16 +1,19 @@
 //! The settings of a service: flags and environment variables of the same name, checked at start,
 //! every wrong one named at once.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
 use clap::Args;
 
-use crate::{
-    document_store::mongo::fitting_uri,
-    event_log::kafka::{self, GroupProtocol},
-    http::parse_duration,
-    logging::LogFormat,
-};
+use crate::{http::parse_duration, logging::LogFormat};
+
+mod engine_arguments;
+#[cfg(all(feature = "kafka", feature = "mongo"))]
+mod engines;
+
+pub use engine_arguments::EngineArguments;
+#[cfg(all(feature = "kafka", feature = "mongo"))]
+pub use engines::EngineSettings;
 
 /// What differs between the services' defaults.
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +49,6 @@ pub struct Arguments {
         hide_env_values = true
     )]
     pub http_workers: String,
-    /// Kafka's address, or several separated by commas
-    #[arg(
-        long,
-        env = "KAFKA_BROKERS",
-        value_name = "HOST:PORT,…",
-        hide_env_values = true
-    )]
-    pub kafka_brokers: Option<String>,
     /// Topic of the events; the dead letters go to this plus `.dead-letters`
     #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", hide_env_values = true)]
     pub kafka_topic: Option<String>,
@@ -79,28 +74,6 @@ pub struct Arguments {
     /// Consumer group
     #[arg(long, env = "KAFKA_GROUP", value_name = "NAME", hide_env_values = true)]
     pub kafka_group: Option<String>,
-    /// How the group is coordinated: classic, or consumer (KIP-848)
-    #[arg(
-        long,
-        env = "KAFKA_GROUP_PROTOCOL",
-        value_name = "NAME",
-        default_value = "classic",
-        hide_env_values = true
-    )]
-    pub kafka_group_protocol: String,
-    /// Further settings of the Kafka client, such as `socket.keepalive.enable=true,fetch.min.bytes=1`.
-    /// A value with a comma stands in double quotes, or has a backslash before the comma. Refused is
-    /// what would break a guarantee
-    #[arg(
-        long,
-        env = "KAFKA_OPTIONS",
-        value_name = "NAME=VALUE,…",
-        hide_env_values = true
-    )]
-    pub kafka_options: Option<String>,
-    /// MongoDB's address; it has to be a replica set
-    #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
-    pub mongodb_uri: Option<String>,
     /// Database
     #[arg(long, env = "MONGODB_DATABASE", value_name = "NAME", hide_env_values = true)]
     pub mongodb_database: Option<String>,
@@ -193,19 +166,6 @@ pub struct ServiceSettings {
     pub shutdown_timeout: Duration,
 }
 
-/// The checked settings for a Kafka and a MongoDB.
-#[derive(Clone)]
-pub struct EngineSettings {
-    /// Kafka's addresses.
-    pub kafka_brokers: String,
-    /// How groups are coordinated.
-    pub group_protocol: GroupProtocol,
-    /// Further settings of the client.
-    pub kafka_options: Vec<(String, String)>,
-    /// MongoDB's address.
-    pub mongodb_uri: String,
-}
-
 /// Settings that only one service has.
 pub trait OwnSettings: Clone + Default + Send + 'static {
     /// Its flags and environment variables, as they were given.
@@ -228,7 +188,7 @@ impl OwnSettings for () {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingError {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What is wrong, and what would be right.
     pub problem: String,
 }
@@ -248,8 +208,25 @@ impl Check {
     /// The value, or a note of what is wrong with it.
     pub fn read<T>(&mut self, name: &'static str, value: Result<T, String>) -> Option<T> {
         value
-            .map_err(|problem| self.0.push(SettingError { name, problem }))
+            .map_err(|problem| {
+                self.0.push(SettingError {
+                    name: name.into(),
+                    problem,
+                })
+            })
             .ok()
+    }
+
+    /// Takes over what another check has found, under other names where there are some. What is wrong
+    /// for two services is told once.
+    pub fn take(&mut self, other: Check, rename: impl Fn(&str) -> Option<String>) {
+        for error in other.0 {
+            let name = rename(&error.name).map_or(error.name, Cow::Owned);
+            let error = SettingError { name, ..error };
+            if !self.0.contains(&error) {
+                self.0.push(error);
+            }
+        }
     }
 
     /// All that was wrong so far.
@@ -294,53 +271,6 @@ impl Arguments {
             park_after: park_after?,
             drain_delay: drain_delay?,
             shutdown_timeout: shutdown_timeout?,
-        })
-    }
-
-    /// Options for the Kafka client; each that would break a guarantee is named.
-    fn kafka_options(&self, check: &mut Check) -> Option<Vec<(String, String)>> {
-        let options = kafka::read_options(self.kafka_options.as_deref().unwrap_or(""));
-        let options = check.read("KAFKA_OPTIONS", options)?;
-        let mut right = Some(());
-        for (name, value) in &options {
-            if let Some(reason) = kafka::refusal(name, value) {
-                right = check.read(
-                    "KAFKA_OPTIONS",
-                    Err(format!("may not have {name}={value}: {reason}")),
-                );
-            }
-        }
-        right.map(|()| options)
-    }
-
-    /// Checks what Kafka and MongoDB need.
-    pub fn engines(&self, check: &mut Check) -> Option<EngineSettings> {
-        let needed = |given: &Option<String>, what: &str| match given.as_deref().map(str::trim) {
-            Some(given) if !given.is_empty() => Ok(given.to_owned()),
-            _ => Err(format!("is missing: this service needs {what}")),
-        };
-        let kafka_brokers = check.read(
-            "KAFKA_BROKERS",
-            needed(&self.kafka_brokers, "a Kafka, for example 127.0.0.1:9092"),
-        );
-        let mongodb_uri = needed(
-            &self.mongodb_uri,
-            "a MongoDB replica set, for example mongodb://127.0.0.1:27017/?replicaSet=rs0",
-        )
-        .and_then(|uri| fitting_uri(&uri).map(|_| uri));
-        let mongodb_uri = check.read("MONGODB_URI", mongodb_uri);
-        let protocol = match self.kafka_group_protocol.to_ascii_lowercase().as_str() {
-            "classic" => Ok(GroupProtocol::Classic),
-            "consumer" => Ok(GroupProtocol::Consumer),
-            other => Err(format!("is {other:?}: use classic or consumer")),
-        };
-        let group_protocol = check.read("KAFKA_GROUP_PROTOCOL", protocol);
-        let kafka_options = self.kafka_options(check);
-        Some(EngineSettings {
-            kafka_brokers: kafka_brokers?,
-            group_protocol: group_protocol?,
-            kafka_options: kafka_options?,
-            mongodb_uri: mongodb_uri?,
         })
     }
 }
@@ -425,41 +355,18 @@ mod tests {
             "--log-format=xml",
             "--request-timeout=soon",
             "--drain-delay=later",
-            "--mongodb-uri=postgres://x",
         ]);
         let mut check = Check::default();
         assert!(arguments.service(DEFAULTS, &mut check).is_none());
-        assert!(arguments.engines(&mut check).is_none());
-        let names: Vec<_> = check.errors().iter().map(|error| error.name).collect();
+        let names: Vec<_> = check.errors().into_iter().map(|error| error.name).collect();
         let wrong = [
             "HTTP_ADDR",
             "KAFKA_PARTITIONS",
             "LOG_FORMAT",
             "REQUEST_TIMEOUT",
             "DRAIN_DELAY",
-            "KAFKA_BROKERS",
-            "MONGODB_URI",
         ];
         assert_eq!(names, wrong);
-    }
-
-    #[test]
-    fn every_option_of_kafka_that_would_break_a_guarantee_is_named_with_the_reason() {
-        let arguments = parse(&[
-            "--kafka-brokers=h:1",
-            "--mongodb-uri=mongodb://h/?replicaSet=rs0",
-            r#"--kafka-options=acks=1,sasl.password="a,b",enable.idempotence=false,linger.ms=5"#,
-        ]);
-        let mut check = Check::default();
-        assert!(arguments.engines(&mut check).is_none());
-        let errors: Vec<_> = check.errors().iter().map(SettingError::to_string).collect();
-        assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors[0].starts_with("KAFKA_OPTIONS (--kafka-options) may not have acks=1: an event could"));
-        assert!(
-            errors[1].contains("enable.idempotence=false: a retry could"),
-            "{errors:?}"
-        );
-        assert!(!errors.concat().contains("a,b"), "{errors:?}");
     }
 
     #[test]
