@@ -99,15 +99,3 @@ fn a_list_leaves_out_what_cannot_be_read_and_says_so() {
     let counted = service.counted("documents_unreadable_total{collection=\"customers\"");
     assert_eq!(counted, 2, "each time that it was left out");
 }
-
-#[test]
-fn what_cannot_be_read_is_not_said_to_be_missing_and_others_are_found() {
-    let service = Service::start();
-    let (sick, well) = (customer(&service, 1000), customer(&service, 1000));
-    set(&service, sick, &doc! { "reserved": 0.1 + 0.2 });
-    let answer = service.http.get(&format!("/api/customers/{sick}")).expect(500);
-    assert_eq!(answer.text("code"), "document-unreadable");
-    assert!(answer.text("detail").contains(&sick.to_string()));
-    assert_eq!(credit(&service, well), [1000.0, 0.0, 1000.0]);
-    service.http.get("/api/customers").expect(200);
-}

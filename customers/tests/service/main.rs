@@ -4,9 +4,8 @@ mod bad_input;
 mod documents;
 mod events;
 mod http;
-mod life;
 mod parking;
-mod wire;
+mod suite;
 
 use customers::Customers;
 use serde_json::{Value, json};

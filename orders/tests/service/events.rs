@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::TOPIC;
 use orders::Orders;
 use serde_json::json;
-use shared::event_log::{Header, Record};
+use shared::event_log::Header;
 use testing::service::{Setup, event, headers};
 use uuid::Uuid;
 
@@ -21,35 +21,20 @@ fn a_new_order_is_announced_under_the_key_of_its_customer() {
     let expected = json!({ "id": id, "customerId": customer, "amount": 800.5, "status": 0 });
     assert_eq!(created.data, expected);
     assert_eq!(created.record.key, Some(customer.to_string().into_bytes()));
-    assert_eq!(
-        created.headers.get("ce_causationid"),
-        None,
-        "a request is no event"
-    );
 }
 
 #[test]
-fn a_valid_order_is_shipped_and_the_event_tells_its_cause() {
+fn a_valid_order_is_shipped() {
     let service = Service::start();
     let customer = Uuid::new_v4();
     let id = order(&service, customer, 800);
-    let mut record = event("OrderValidated", &valid(id), Some(customer));
-    record.headers = [("ce_id", "cause-1"), ("ce_correlationid", "request-1")]
-        .map(|(name, value)| Header {
-            name: name.into(),
-            value: Some(value.into()),
-        })
-        .into();
-    service.publish(record);
+    service.publish_event("OrderValidated", &valid(id), customer);
     let mut tape = service.tape();
     let shipped = service.until("it is shipped", || tape.find("OrderShipped", about(id)));
     assert_eq!(
         shipped.data,
         json!({ "id": id, "customerId": customer, "amount": 800.0 })
     );
-    assert_eq!(shipped.record.key, Some(customer.to_string().into_bytes()));
-    assert_eq!(shipped.headers["ce_causationid"], "cause-1");
-    assert_eq!(shipped.headers["ce_correlationid"], "request-1");
     assert_eq!(status(&service, id), "Shipped");
 }
 
@@ -141,66 +126,6 @@ fn the_validation_of_an_unknown_order_is_tried_for_a_while_and_goes_to_the_dead_
 }
 
 #[test]
-fn poison_goes_to_the_dead_letters_while_good_records_behind_it_are_handled() {
-    let service = Service::start();
-    let customer = Uuid::new_v4();
-    let id = order(&service, customer, 1);
-    let bad = |value: Option<&[u8]>| Record {
-        topic: TOPIC.into(),
-        key: Some(Uuid::new_v4().to_string().into_bytes()),
-        value: value.map(<[u8]>::to_vec),
-        headers: Vec::new(),
-    };
-    let wrong = event(
-        "OrderValidated",
-        &json!({ "orderId": id, "isValid": "yes" }),
-        None,
-    )
-    .value;
-    let poison = [
-        (bad(Some(b"hello")), "malformed-envelope"),
-        (
-            bad(Some(b"{\"name\":\"OrderValidated\",\"eventData\":\"[]\"}")),
-            "malformed-event",
-        ),
-        (bad(wrong.as_deref()), "malformed-event"),
-    ];
-    for (record, _) in &poison {
-        service.publish(record.clone());
-    }
-    service.publish_event("OrderValidated", &valid(id), customer);
-    service.until("the good one is handled", || status(&service, id) == "Shipped");
-    let mut tape = service.dead_letters();
-    service.until("all poison is set aside", || tape.records().len() >= poison.len());
-    for (record, reason) in poison {
-        let letter = tape.records().iter().find(|letter| letter.value == record.value);
-        let letter = letter.expect("each has its letter");
-        assert_eq!(
-            (&letter.key, headers(letter)["dl-reason"].as_str()),
-            (&record.key, reason)
-        );
-    }
-}
-
-#[test]
-fn an_event_of_an_unknown_name_is_skipped_and_counted() {
-    let service = Service::start();
-    let (customer, id) = (Uuid::new_v4(), Uuid::new_v4());
-    service.publish_event("OrderApplauded", &json!({ "id": id }), customer);
-    service.publish_event("CustomerCreated", &json!({}), customer);
-    let id = order(&service, customer, 1);
-    service.publish_event("OrderValidated", &valid(id), customer);
-    service.until("what comes behind is handled", || {
-        status(&service, id) == "Shipped"
-    });
-    assert_eq!(service.counted("records_skipped_total{why=\"unknown-name\""), 1);
-    assert!(
-        service.dead_letters().records().is_empty(),
-        "what is for others is not read"
-    );
-}
-
-#[test]
 fn an_order_that_stays_open_is_announced_again_with_the_same_bytes() {
     let mut setup = Setup::new::<Orders>();
     setup.settings.reannounce_after = Duration::from_millis(100);
@@ -244,25 +169,4 @@ fn an_order_that_stays_open_is_announced_again_with_the_same_bytes() {
     );
     service.publish_bare("OrderValidated", &valid(open));
     service.until("it is final at last", || status(&service, open) == "Shipped");
-}
-
-#[test]
-fn a_backlog_of_many_customers_is_handled_whole() {
-    let service = Service::start();
-    let (_, setup) = service.stop();
-    // Far more than a mailbox takes, all at once and under different keys.
-    for _ in 0..300 {
-        setup.publish(event(
-            "OrderValidated",
-            &valid(Uuid::new_v4()),
-            Some(Uuid::new_v4()),
-        ));
-    }
-    let service = Service::start_on(setup);
-    service.until_ready();
-    let mut letters = service.dead_letters();
-    service.until("every validation is done with", || {
-        let done = letters.records().len();
-        if done >= 300 { Ok(()) } else { Err(done) }
-    });
 }

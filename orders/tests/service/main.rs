@@ -5,9 +5,9 @@ mod bad_input;
 mod documents;
 mod events;
 mod http;
-mod life;
 mod parking;
-mod wire;
+mod suite;
+mod waiting;
 
 use orders::Orders;
 use serde_json::{Value, json};

@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use orders::Orders;
-use serde_json::{Value, json};
+use serde_json::json;
 use testing::service::Setup;
 use uuid::Uuid;
 
 use super::{Service, order, status, valid};
-
-fn parked(service: &Service) -> Vec<Value> {
-    let answer = service.admin.get("/admin/parked").expect(200).json();
-    answer["items"].as_array().expect("a list").clone()
-}
 
 fn create(service: &Service, id: Uuid, customer: Uuid) {
     let body = json!({ "id": id, "customerId": customer, "amount": 1 });
@@ -34,7 +29,7 @@ fn a_validation_that_comes_before_its_order_waits_for_it_and_no_other_order_does
         status(&service, other) == "Shipped"
     });
     let found = service.until("it waits, and what is behind it", || {
-        let found = parked(&service);
+        let found = service.parked("");
         (found.len() == 2).then_some(found)
     });
     assert_eq!(
@@ -43,11 +38,9 @@ fn a_validation_that_comes_before_its_order_waits_for_it_and_no_other_order_does
     );
     create(&service, early, ada);
     service.until("it is shipped", || status(&service, early) == "Shipped");
-    service.until("nothing is parked", || parked(&service).is_empty());
-    assert!(
-        service.dead_letters().records().is_empty(),
-        "nothing was given up"
-    );
+    service.until("nothing is parked", || service.parked("").is_empty());
+    let given_up = service.counted("dead_letters_total{");
+    assert_eq!(given_up, 0, "nothing was given up");
 }
 
 #[test]
@@ -59,12 +52,15 @@ fn a_validation_of_an_order_that_nobody_knows_stops_no_order_of_its_customer() {
     let ada = Uuid::new_v4();
     service.publish_event("OrderValidated", &valid(Uuid::new_v4()), ada);
     service.until("the stray waits alone", || {
-        parked(&service).iter().any(|record| record["state"] == "parked")
+        service
+            .parked("")
+            .iter()
+            .any(|record| record["state"] == "parked")
     });
     let later = order(&service, ada, 1);
     service.publish_event("OrderValidated", &valid(later), ada);
     service.until("the order is shipped", || status(&service, later) == "Shipped");
-    assert_eq!(parked(&service).len(), 1);
+    assert_eq!(service.parked("").len(), 1);
 }
 
 #[test]
@@ -76,7 +72,8 @@ fn a_validation_whose_order_does_not_come_waits_for_an_operator() {
     let (ada, lost) = (Uuid::new_v4(), Uuid::new_v4());
     service.publish_event("OrderValidated", &valid(lost), ada);
     let found = service.until("it is parked", || {
-        parked(&service)
+        service
+            .parked("")
             .into_iter()
             .find(|record| record["state"] == "parked")
     });
@@ -84,12 +81,12 @@ fn a_validation_whose_order_does_not_come_waits_for_an_operator() {
     let (_, setup) = service.stop();
     let service = Service::start_on(setup);
     service.until_ready();
-    assert_eq!(parked(&service)[0]["attempts"], found["attempts"]);
+    assert_eq!(service.parked("")[0]["attempts"], found["attempts"]);
     create(&service, lost, ada);
     let replay = json!({ "key": ada });
     service.admin.post("/admin/parked/replay", &replay).expect(202);
     service.until("the order is shipped after all", || {
         status(&service, lost) == "Shipped"
     });
-    service.until("nothing is parked", || parked(&service).is_empty());
+    service.until("nothing is parked", || service.parked("").is_empty());
 }

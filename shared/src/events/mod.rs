@@ -76,14 +76,9 @@ impl Serialize for About {
 }
 
 impl<'de> Deserialize<'de> for About {
-    /// Every field that is a UUID, in their order. Others are somebody else's.
+    /// Every field that is a binary UUID, in their order. Others are somebody else's, a UUID that is
+    /// text (a correlation id) as well.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<About, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Field {
-            Id(BinaryUuid),
-            Other(serde::de::IgnoredAny),
-        }
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = About;
@@ -92,8 +87,10 @@ impl<'de> Deserialize<'de> for About {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<About, A::Error> {
                 let mut about = About::default();
-                while let Some((name, field)) = map.next_entry::<String, Field>()? {
-                    if let Field::Id(id) = field {
+                while let Some((name, field)) = map.next_entry::<String, bson::Bson>()? {
+                    if let bson::Bson::Binary(field) = field
+                        && let Ok(id) = field.to_uuid()
+                    {
                         let id = Uuid::from_bytes(id.bytes());
                         about.0.push((Cow::Owned(snake_case(&name)), id));
                     }
@@ -191,6 +188,11 @@ mod tests {
             name: String,
             #[serde(flatten)]
             about: About,
+            #[serde(flatten)]
+            others: Others,
+        }
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Others {
             note: String,
         }
         let about = About::default()
@@ -200,7 +202,10 @@ mod tests {
         let stored = Stored {
             name: "n".into(),
             about,
-            note: "m".into(),
+            // As a correlation id may be.
+            others: Others {
+                note: Uuid::from_u128(3).to_string(),
+            },
         };
         let bytes = bson::serialize_to_vec(&stored).unwrap();
         let document: bson::Document = bson::deserialize_from_slice(&bytes).unwrap();

@@ -1,5 +1,5 @@
-//! What tests share: waiting without sleeping, one conformance suite for each port, and a service in
-//! this process as a black box.
+//! What tests share: waiting without sleeping, one conformance suite for each port, a service in this
+//! process as a black box, and one suite for all services.
 //!
 //! Panics are how a test says no: everything here panics with what was expected and what was found.
 
@@ -12,7 +12,9 @@ pub mod document_store;
 pub mod event_log;
 pub mod faults;
 pub mod http;
+pub mod parked;
 pub mod service;
+pub mod service_suite;
 
 /// Long enough for a broker to elect, a group to rebalance and a slow machine to do either.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use super::{DEADLINE, Found, eventually, faults::Switched, http::Client};
 use shared::{
-    document_store::{Commit, DocumentKey, DocumentStore, Outcome, Write, embedded::EmbeddedStore},
+    document_store::{
+        Commit, DocumentKey, DocumentStore, Order, Outcome, Query, Write, embedded::EmbeddedStore,
+    },
     environment::Environment,
     event_log::{ConsumedRecord, EventLog, Header, Position, Record, Tail, TailFrom, embedded::EmbeddedLog},
     events::dead_letter_topic,
@@ -22,6 +24,9 @@ use shared::{
     service::{Ports, Service, start},
     settings::ServiceSettings,
 };
+
+/// What documents are made of, for tests that look at them as a tool does.
+pub use bson;
 
 /// What a service is started with; survives it, so another can be started on the same.
 #[derive(Clone)]
@@ -76,12 +81,7 @@ impl Setup {
             .block_on(delivery)
             .expect("the log in memory takes a record")
     }
-}
 
-/// What documents are made of, for tests that look at them as a tool does.
-pub use bson;
-
-impl Setup {
     /// A stored document, as a tool shows it.
     pub fn stored(&self, collection: &'static str, id: Uuid) -> bson::Document {
         let store = self.store.clone();
@@ -89,6 +89,19 @@ impl Setup {
         let found = found.expect("the database in memory answers");
         let raw = found.first().expect("the document is there");
         bson::deserialize_from_slice(raw.as_bytes()).expect("a document is BSON")
+    }
+
+    /// The number of documents in a collection.
+    pub fn count(&self, collection: &'static str) -> usize {
+        let all = Query {
+            collection,
+            matching: Vec::new(),
+            after: None,
+            order: Order::Ascending,
+            limit: usize::MAX,
+        };
+        let store = self.store.clone();
+        apart(async move { store.behind().count(all).await }).expect("the database in memory answers")
     }
 
     /// Puts a document there that another version of the service has written.
