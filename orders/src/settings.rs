@@ -101,7 +101,11 @@ mod tests {
         let program = Program::parse_from(std::iter::once(&"test").chain(flags));
         let mut check = Check::default();
         let settings = Settings::check(&program.arguments, &mut check);
-        let names = check.errors().into_iter().map(|error| error.name.into_owned()).collect();
+        let names = check
+            .errors()
+            .into_iter()
+            .map(|error| error.name.into_owned())
+            .collect();
         settings.ok_or(names)
     }
 

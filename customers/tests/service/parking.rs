@@ -42,7 +42,7 @@ fn validated(tape: &mut Tape, customer: Uuid) -> Vec<Uuid> {
 
 #[test]
 fn a_failed_event_stops_its_own_order_and_no_other() {
-    let mut setup = Setup::new::<Customers>();
+    let mut setup = Setup::<Customers>::new();
     setup.settings.partitions = 1;
     let service = Service::start_on(setup);
     service.until_ready();
@@ -184,7 +184,7 @@ fn parked_by_key(key: Uuid, offset: i64, state: i32, value: &Record) -> (Uuid, b
 
 #[test]
 fn records_that_the_version_before_has_parked_by_key_are_found_and_worked_off_in_their_order() {
-    let mut setup = Setup::new::<Customers>();
+    let mut setup = Setup::<Customers>::new();
     setup.settings.partitions = 1;
     let service = Service::start_on(setup);
     service.until_ready();

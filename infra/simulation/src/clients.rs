@@ -8,13 +8,10 @@ use contracts::{CustomerId, OrderId};
 use futures_util::future::join_all;
 use orders::{
     Orders,
-    actors::{
-        order_watch::{AwaitFinal, OrderIsFinal},
-        repository::{CancelOrder, CreateOrder},
-    },
+    actors::endpoints::NotCreated,
     domain::{Change, Creation, NewOrder, Order},
 };
-use shared::{actors::repository::Find, envelope::Context, money::Money};
+use shared::{actors::repository::RepositoryError, admission::AskError, envelope::Context, money::Money};
 
 use tokio::time::Instant;
 
@@ -55,9 +52,6 @@ enum Answer {
     NothingStored,
     InDoubt,
 }
-
-/// Codes of problems that say that nothing was stored.
-const NOTHING_STORED: &[&str] = &["overloaded", "database-unavailable", "too-many-open-orders"];
 
 /// One client.
 pub struct Client {
@@ -292,16 +286,15 @@ impl Client {
 
     async fn post_order(&self, instance: &Instance<Orders>, new: NewOrder) -> Option<Creation> {
         let (context, id) = (self.context(), new.id);
-        let answer = instance.ask(move |api| {
-            Box::pin(async move {
-                let command = CreateOrder { new, context };
-                api.admission.execute(&api.actors.create, command).await
-            })
-        });
+        let answer =
+            instance.ask(move |api| Box::pin(async move { api.endpoints.create(new, true, context).await }));
         let answer = answer.await.map(|answer| match answer {
             Ok(creation) => Answer::Stored(creation),
-            Err(problem) if NOTHING_STORED.contains(&problem.code) => Answer::NothingStored,
-            Err(_) => Answer::InDoubt,
+            Err(
+                NotCreated::TooManyOpen(_)
+                | NotCreated::Ask(AskError::Full | AskError::Repository(RepositoryError::Unavailable(_))),
+            ) => Answer::NothingStored,
+            Err(NotCreated::Ask(_)) => Answer::InDoubt,
         });
         self.hold_to_it(id, answer.as_ref());
         match answer? {
@@ -347,16 +340,8 @@ impl Client {
         for answer in 0..TRIES {
             let context = self.context();
             let instance = self.chance.pick(&self.cluster.orders);
-            let asked = instance.ask(move |api| {
-                Box::pin(async move {
-                    let command = CancelOrder { order_id, context };
-                    let answer = api.admission.execute(&api.actors.cancel, command).await;
-                    if let Ok(Change::Finished(order, _)) = &answer {
-                        api.actors.finished.do_send(OrderIsFinal(order.clone()));
-                    }
-                    answer
-                })
-            });
+            let asked = instance
+                .ask(move |api| Box::pin(async move { api.endpoints.cancel(order_id, context).await }));
             match asked.await.and_then(Result::ok) {
                 Some(Change::Finished(order, _)) => {
                     self.cluster.note(|asked| asked.cancelled.insert(order_id));
@@ -381,12 +366,7 @@ impl Client {
         }
         let known = self.cluster.known(id);
         let instance = self.chance.pick(&self.cluster.orders);
-        let found = instance.ask(move |api| {
-            Box::pin(async move {
-                let question = Find::<Order>::new([id]);
-                api.admission.ask(&api.actors.find, question).await
-            })
-        });
+        let found = instance.ask(move |api| Box::pin(async move { api.endpoints.find(id.0).await }));
         // One that cannot be read now is no order that is gone.
         if let Some(Ok(found)) = found.await
             && found.unreadable.is_empty()
@@ -399,10 +379,8 @@ impl Client {
         let known = self.cluster.known(order_id);
         let patience = Duration::from_secs(2);
         let instance = self.chance.pick(&self.cluster.orders);
-        let told = instance.ask(move |api| {
-            let asked = api.actors.watch.send(AwaitFinal { order_id, patience });
-            Box::pin(async move { asked.await.ok().flatten() })
-        });
+        let told = instance
+            .ask(move |api| Box::pin(async move { api.endpoints.until_final(order_id, patience).await }));
         if let Some(Some(order)) = told.await {
             self.cluster.learn(known, order_id, Some(&order));
         }

@@ -14,8 +14,9 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use shared::{
     actors::essential::Essentials,
+    admission::Admission,
     environment::Environment,
-    http::{Admission, parked::ParkedApi},
+    http::parked::ParkedApi,
     service::{Actors, Ports, Service},
     settings::ServiceSettings,
 };
@@ -61,9 +62,7 @@ pub struct World {
 /// What the handlers of requests work with.
 pub struct Api<S: Service> {
     /// Whom to ask.
-    pub actors: S::Endpoints,
-    /// How much at a time.
-    pub admission: Admission,
+    pub endpoints: S::Endpoints,
     /// What operators ask.
     pub parked: ParkedApi,
 }
@@ -72,8 +71,7 @@ impl<S: Service> Clone for Api<S> {
     fn clone(&self) -> Self {
         Api {
             parked: self.parked.clone(),
-            actors: self.actors.clone(),
-            admission: self.admission.clone(),
+            endpoints: self.endpoints.clone(),
         }
     }
 }
@@ -87,6 +85,7 @@ enum Job<S: Service> {
 pub struct Instance<S: Service> {
     name: String,
     settings: ServiceSettings,
+    own: S::Settings,
     database: Arc<Database>,
     world: Rc<World>,
     incarnations: Cell<u32>,
@@ -121,13 +120,14 @@ impl<S: Service> Instance<S> {
     /// An instance that is started by [`Instance::run`].
     pub fn new(
         number: usize,
-        settings: ServiceSettings,
+        (settings, own): (ServiceSettings, S::Settings),
         database: Arc<Database>,
         world: Rc<World>,
     ) -> Rc<Self> {
         Rc::new(Instance {
             name: format!("{}-{number}", S::NAME),
             settings,
+            own,
             database,
             world,
             incarnations: Cell::new(0),
@@ -182,6 +182,7 @@ impl<S: Service> Instance<S> {
         let tasks = LocalSet::new();
         tasks.spawn_local(serve::<S>(Begin {
             settings: self.settings.clone(),
+            own: self.own.clone(),
             ports,
             environment: Environment::of(clock.clone()),
             admission: admission.clone(),
@@ -266,6 +267,7 @@ impl<S: Service> Victim for Instance<S> {
 
 struct Begin<S: Service> {
     settings: ServiceSettings,
+    own: S::Settings,
     ports: Ports,
     environment: Environment,
     admission: Admission,
@@ -279,6 +281,7 @@ struct Begin<S: Service> {
 async fn serve<S: Service>(begin: Begin<S>) {
     let Begin {
         settings,
+        own,
         ports,
         environment,
         admission,
@@ -288,7 +291,7 @@ async fn serve<S: Service>(begin: Begin<S>) {
         mut inbox,
     } = begin;
     let (essentials, mut deaths) = Essentials::new();
-    let actors = Actors::<S>::start(&settings, ports, environment, essentials);
+    let actors = Actors::<S>::start((&settings, &own), admission, ports, environment, essentials);
     let (ended, ends) = (process.clone(), may_end.clone());
     actix::spawn(async move {
         if let Some(actor) = deaths.recv().await
@@ -303,8 +306,7 @@ async fn serve<S: Service>(begin: Begin<S>) {
     });
     let api = Api::<S> {
         parked: actors.parked_api(&settings),
-        actors: actors.endpoints().clone(),
-        admission,
+        endpoints: actors.endpoints().clone(),
     };
     while let Some(job) = inbox.recv().await {
         match job {

@@ -91,7 +91,7 @@ fn a_record_without_a_value_is_counted_and_the_next_order_of_its_customer_goes_o
 
 #[test]
 fn a_validation_of_an_unknown_order_waits_alone() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.partitions = 1;
     setup.settings.park_after = Duration::from_millis(100);
     let service = Service::<Orders>::start_on(setup);
@@ -120,7 +120,7 @@ fn a_validation_of_an_unknown_order_waits_alone() {
 
 #[test]
 fn a_caller_for_whom_there_is_no_place_to_wait_is_told_the_stored_order() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.max_in_flight = 1;
     let service = Service::<Orders>::start_on(setup);
     service.until_ready();
@@ -168,8 +168,8 @@ fn a_caller_for_whom_there_is_no_place_to_wait_is_told_the_stored_order() {
 
 #[test]
 fn a_repeat_of_a_stored_order_is_answered_as_stored_however_full_the_service_is() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.max_open_orders = 1;
+    let mut setup = Setup::<Orders>::new();
+    setup.own.max_open_orders.all = 1;
     let service = Service::<Orders>::start_on(setup);
     service.until_ready();
     let body = json!({ "id": Uuid::now_v7(), "customerId": Uuid::new_v4(), "amount": 1 });

@@ -125,11 +125,8 @@ impl Endpoints {
 
     /// The order once it is final; `None` where the time is up before, or nobody may wait: the service
     /// is stopping, or too many wait already.
-    pub async fn until_final(&self, order: &Order, patience: Duration) -> Option<Order> {
-        if order.status.is_final() {
-            return Some(order.clone());
-        }
-        let told = self.sagas.until_final(order.id, patience);
+    pub async fn until_final(&self, id: OrderId, patience: Duration) -> Option<Order> {
+        let told = self.sagas.until_final(id, patience);
         tokio::select! {
             biased;
             told = told => told,

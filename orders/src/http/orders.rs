@@ -103,7 +103,11 @@ async fn answer(
     let Some(Wait { patience, applied }) = wait else {
         return (done(), show(&order));
     };
-    let (mut response, order) = match api.until_final(&order, patience).await {
+    let told = match order.status.is_final() {
+        true => Some(order.clone()),
+        false => api.until_final(order.id, patience).await,
+    };
+    let (mut response, order) = match told {
         Some(order) => (done(), order),
         None => (HttpResponse::Accepted(), order),
     };

@@ -11,8 +11,8 @@ use super::{Service, order, status, valid};
 
 #[test]
 fn a_customer_with_too_many_open_orders_is_refused_and_others_are_not() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.max_open_orders_per_customer = 10;
+    let mut setup = Setup::<Orders>::new();
+    setup.own.max_open_orders.of_key = 10;
     let service = Service::start_on(setup);
     service.until_ready();
     let (busy, other) = (Uuid::new_v4(), Uuid::new_v4());
@@ -41,9 +41,9 @@ fn a_customer_with_too_many_open_orders_is_refused_and_others_are_not() {
 
 #[test]
 fn orders_that_are_stuck_do_not_fill_the_places_of_others() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.max_open_orders = 20;
-    setup.settings.reannounce_after = Duration::from_secs(2);
+    let mut setup = Setup::<Orders>::new();
+    setup.own.max_open_orders.all = 20;
+    setup.own.reannounce_after = Duration::from_secs(2);
     let service = Service::start_on(setup);
     service.until_ready();
     let stuck = Uuid::new_v4();

@@ -34,8 +34,8 @@ fn a_status_of_another_type_of_number_is_read_and_found() {
 
 #[test]
 fn an_order_that_cannot_be_read_holds_up_nobody_else() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.reannounce_after = Duration::from_millis(200);
+    let mut setup = Setup::<Orders>::new();
+    setup.own.reannounce_after = Duration::from_millis(200);
     let service = Service::start_on(setup);
     service.until_ready();
     let customer = Uuid::new_v4();

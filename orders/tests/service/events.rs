@@ -95,7 +95,7 @@ fn a_late_or_doubled_validation_changes_nothing() {
 
 #[test]
 fn the_validation_of_an_unknown_order_is_tried_for_a_while_and_goes_to_the_dead_letters() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.park_after = Duration::from_millis(250);
     let service = Service::start_on(setup);
     service.until_ready();
@@ -127,8 +127,8 @@ fn the_validation_of_an_unknown_order_is_tried_for_a_while_and_goes_to_the_dead_
 
 #[test]
 fn an_order_that_stays_open_is_announced_again_with_the_same_bytes() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.reannounce_after = Duration::from_millis(100);
+    let mut setup = Setup::<Orders>::new();
+    setup.own.reannounce_after = Duration::from_millis(100);
     let service = Service::start_on(setup);
     service.until_ready();
     let (open, shipped) = (

@@ -156,8 +156,8 @@ fn pages_of_filtered_orders_visit_each_exactly_once_newest_first() {
 
 #[test]
 fn when_too_many_orders_are_open_further_ones_wait_until_those_are_final() {
-    let mut setup = Setup::new::<Orders>();
-    setup.settings.max_open_orders = 20;
+    let mut setup = Setup::<Orders>::new();
+    setup.own.max_open_orders.all = 20;
     let service = Service::start_on(setup);
     service.until_ready();
     let customer = Uuid::new_v4();

@@ -16,7 +16,7 @@ fn create(service: &Service, id: Uuid, customer: Uuid) {
 
 #[test]
 fn a_validation_that_comes_before_its_order_waits_for_it_and_no_other_order_does() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.park_after = Duration::from_secs(60);
     let service = Service::start_on(setup);
     service.until_ready();
@@ -45,7 +45,7 @@ fn a_validation_that_comes_before_its_order_waits_for_it_and_no_other_order_does
 
 #[test]
 fn a_validation_of_an_order_that_nobody_knows_stops_no_order_of_its_customer() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.park_after = Duration::ZERO;
     let service = Service::start_on(setup);
     service.until_ready();
@@ -65,7 +65,7 @@ fn a_validation_of_an_order_that_nobody_knows_stops_no_order_of_its_customer() {
 
 #[test]
 fn a_validation_whose_order_does_not_come_waits_for_an_operator() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.park_after = Duration::from_millis(150);
     let service = Service::start_on(setup);
     service.until_ready();

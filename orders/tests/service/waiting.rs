@@ -10,7 +10,7 @@ use super::{Orders, Service, order, suite::Description, valid};
 
 #[test]
 fn a_caller_who_waits_takes_no_place_from_others() {
-    let mut setup = Setup::new::<Orders>();
+    let mut setup = Setup::<Orders>::new();
     setup.settings.max_in_flight = 1;
     let service = Service::start_on(setup);
     service.until_ready();
@@ -43,7 +43,7 @@ fn a_caller_who_waits_takes_no_place_from_others() {
 #[test]
 fn a_repeat_that_waits_is_answered_as_stored_however_full_the_service_is() {
     for fill in Description::ways_to_be_full() {
-        let mut setup = Setup::new::<Orders>();
+        let mut setup = Setup::<Orders>::new();
         fill(&mut setup.settings);
         let service = Service::start_on(setup);
         service.until_ready();

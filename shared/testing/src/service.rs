@@ -29,19 +29,31 @@ use shared::{
 pub use bson;
 
 /// What a service is started with; survives it, so another can be started on the same.
-#[derive(Clone)]
-pub struct Setup {
+pub struct Setup<S: Service> {
     /// Settings that suit a test; change what it is about.
     pub settings: ServiceSettings,
+    /// The service's own settings, as where nothing is set.
+    pub own: S::Settings,
     /// The log.
     pub log: Arc<Switched<dyn EventLog>>,
     /// The database.
     pub store: Arc<Switched<dyn DocumentStore>>,
 }
 
-impl Setup {
-    /// For this service, everything in memory and new.
-    pub fn new<S: Service>() -> Setup {
+impl<S: Service> Clone for Setup<S> {
+    fn clone(&self) -> Setup<S> {
+        Setup {
+            settings: self.settings.clone(),
+            own: self.own.clone(),
+            log: self.log.clone(),
+            store: self.store.clone(),
+        }
+    }
+}
+
+impl<S: Service> Setup<S> {
+    /// Everything in memory and new.
+    pub fn new() -> Setup<S> {
         let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().expect("memory takes a log"));
         let store: Arc<dyn DocumentStore> =
             Arc::new(EmbeddedStore::in_memory().expect("memory takes a database"));
@@ -57,15 +69,13 @@ impl Setup {
             log_format: LogFormat::Text,
             max_in_flight: 1000,
             request_timeout: Duration::from_secs(10),
-            max_open_orders: 50_000,
-            max_open_orders_per_customer: 5_000,
-            reannounce_after: Duration::from_secs(600),
             park_after: Duration::from_secs(1),
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         };
         Setup {
             settings,
+            own: S::Settings::default(),
             log: Arc::new(Switched::new(log)),
             store: Arc::new(Switched::new(store)),
         }
@@ -172,7 +182,7 @@ pub struct ServiceUnderTest<S: Service> {
     /// Asks it as an operator.
     pub admin: Client,
     /// What it was started with.
-    pub setup: Setup,
+    pub setup: Setup<S>,
     runtime: Runtime,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<bool>>,
@@ -182,13 +192,13 @@ pub struct ServiceUnderTest<S: Service> {
 impl<S: Service> ServiceUnderTest<S> {
     /// Starts it on everything new, and waits until it is ready.
     pub fn start() -> Self {
-        let service = Self::start_on(Setup::new::<S>());
+        let service = Self::start_on(Setup::<S>::new());
         service.until_ready();
         service
     }
 
     /// Starts it; it answers HTTP, but need not be ready.
-    pub fn start_on(setup: Setup) -> Self {
+    pub fn start_on(setup: Setup<S>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -196,8 +206,9 @@ impl<S: Service> ServiceUnderTest<S> {
             .expect("a runtime can be made");
         let (tell, told) = mpsc::channel();
         let (stop, asked) = oneshot::channel();
-        let (settings, ports) = (
+        let (settings, own, ports) = (
             setup.settings.clone(),
+            setup.own.clone(),
             Ports {
                 log: setup.log.clone(),
                 store: setup.store.clone(),
@@ -205,7 +216,7 @@ impl<S: Service> ServiceUnderTest<S> {
         );
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let started = start::<S>(&settings, ports, Environment::real()).await;
+                let started = start::<S>(&settings, &own, ports, Environment::real()).await;
                 let running = started.expect("a free port can be had");
                 let _ = tell.send((running.http_addr, running.admin_addr));
                 let _ = asked.await;
@@ -237,7 +248,7 @@ impl<S: Service> ServiceUnderTest<S> {
     }
 
     /// Stops it as a signal would: whether everything was finished in time, and what it left.
-    pub fn stop(mut self) -> (bool, Setup) {
+    pub fn stop(mut self) -> (bool, Setup<S>) {
         (self.join(), self.setup.clone())
     }
 

@@ -2,7 +2,6 @@
 
 use ::customers::{
     Customers,
-    actors::repository::{ChangeCreditLimit, CreateCustomer},
     domain::{self as credit, Customer, NewCustomer},
 };
 use contracts::CustomerId;
@@ -33,12 +32,8 @@ impl Client {
         new: NewCustomer,
     ) -> Option<credit::Creation> {
         let context = self.context();
-        let answer = instance.ask(move |api| {
-            Box::pin(async move {
-                let command = CreateCustomer { new, context };
-                api.admission.execute(&api.actors.create, command).await
-            })
-        });
+        let answer =
+            instance.ask(move |api| Box::pin(async move { api.endpoints.create(new, true, context).await }));
         answer.await?.ok()
     }
 
@@ -66,13 +61,10 @@ impl Client {
             let instance = self.chance.pick(&self.cluster.customers);
             let asked = instance.ask(move |api| {
                 Box::pin(async move {
-                    let command = ChangeCreditLimit {
-                        customer_id,
-                        credit_limit,
-                        context,
-                    };
-                    let changed = api.admission.execute(&api.actors.change_credit_limit, command);
-                    changed.await
+                    let endpoints = api.endpoints;
+                    endpoints
+                        .change_credit_limit(customer_id, credit_limit, context)
+                        .await
                 })
             });
             let answered: Option<Option<Customer>> = asked.await.and_then(Result::ok);

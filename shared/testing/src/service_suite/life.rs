@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub fn a_service_without_its_database_answers_and_is_ready_once_it_comes<D: ServiceDescription>() {
-    let setup = Setup::new::<D::Service>();
+    let setup = Setup::<D::Service>::new();
     setup.store.switch(Mode::Fails);
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     assert!(until_down(&service, "database").contains("switched off"));
@@ -39,7 +39,7 @@ pub fn a_service_without_its_database_answers_and_is_ready_once_it_comes<D: Serv
 }
 
 pub fn a_service_without_its_log_is_ready_once_it_comes<D: ServiceDescription>() {
-    let setup = Setup::new::<D::Service>();
+    let setup = Setup::<D::Service>::new();
     setup.log.switch(Mode::Fails);
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     assert!(until_down(&service, "log").contains("switched off"));
@@ -95,7 +95,7 @@ pub fn a_dead_letter_that_the_log_does_not_take_holds_no_offset_back_and_follows
 }
 
 pub fn a_post_to_a_service_without_its_database_is_refused_until_it_comes<D: WithPosts>() {
-    let setup = Setup::new::<D::Service>();
+    let setup = Setup::<D::Service>::new();
     setup.store.switch(Mode::Fails);
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     assert!(until_down(&service, "database").contains("switched off"));
@@ -110,7 +110,7 @@ pub fn a_post_to_a_service_without_its_database_is_refused_until_it_comes<D: Wit
 }
 
 pub fn a_service_without_its_log_takes_posts_and_announces_them_once_it_comes<D: WithPosts>() {
-    let setup = Setup::new::<D::Service>();
+    let setup = Setup::<D::Service>::new();
     setup.log.switch(Mode::Fails);
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     assert!(until_down(&service, "log").contains("switched off"));

@@ -15,13 +15,13 @@ pub const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Starts it with settings of this test, and waits until it is ready.
 pub(super) fn start_with<D: ServiceDescription>(change: impl FnOnce(&mut ServiceSettings)) -> UnderTest<D> {
-    let mut setup = Setup::new::<D::Service>();
+    let mut setup = Setup::<D::Service>::new();
     change(&mut setup.settings);
     start_on_ready::<D>(setup)
 }
 
 /// Starts it on this, and waits until it is ready.
-pub(super) fn start_on_ready<D: ServiceDescription>(setup: Setup) -> UnderTest<D> {
+pub(super) fn start_on_ready<D: ServiceDescription>(setup: Setup<D::Service>) -> UnderTest<D> {
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     service.until_ready();
     service
