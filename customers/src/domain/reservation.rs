@@ -39,7 +39,7 @@ pub struct Reservation {
 }
 
 /// How a reservation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ReservationState {
     /// The amount is set aside.
     Held,

@@ -11,7 +11,7 @@ use std::{
 
 use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
-use orders::Orders;
+use orders::{Orders, domain::Pauses};
 use shared::{
     contracts::{CustomerId, OrderId, OrderStatus, TOPIC, dead_letter_topic},
     document_store::DocumentKey,
@@ -46,6 +46,8 @@ const ALL_ARE_BACK: Duration = Duration::from_secs(12);
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
 /// Quiet for so long is quiet.
 const QUIET_FOR: Duration = Duration::from_secs(3);
+/// When an order that stays open is announced again.
+const REANNOUNCE_AFTER: Duration = Duration::from_secs(5);
 /// Partitions that the topic begins with.
 const PARTITIONS: usize = 3;
 /// How often that is looked at.
@@ -179,7 +181,7 @@ async fn play(seed: u64, records: bool) -> Outcome {
     let deadline = Instant::now() + FINAL_WITHIN;
     until(deadline, || clients.is_finished()).await;
     client().order_for_all().await;
-    let deadline = Instant::now() + FINAL_WITHIN;
+    let deadline = Instant::now() + observer.with(until_announced_again) + FINAL_WITHIN;
     until(deadline, || stage.nobody_waits_for_others().is_ok()).await;
     if let Err(violation) = stage.nobody_waits_for_others() {
         observer.violated(violation);
@@ -231,6 +233,22 @@ fn refuse_for_good(world: &World, chance: &Chance) {
     if world.kind == Kind::Usual {
         world.broker.refuse(Refusal { what, until: None });
     }
+}
+
+/// Where the log has lost what it had confirmed, an order may have to wait for its next announcement.
+fn until_announced_again(seen: &mut Seen) -> Duration {
+    if seen.lost_from.is_empty() {
+        return Duration::ZERO;
+    }
+    let pauses = Pauses {
+        after: REANNOUNCE_AFTER,
+        double: true,
+    };
+    let open = seen.orders.values().filter(|order| !order.status.is_final());
+    let times = open.map(|order| order.announced_again.map_or(0, |again| again.times));
+    times
+        .max()
+        .map_or(Duration::ZERO, |times| pauses.before_next(times))
 }
 
 /// Held reservations of orders that are cancelled.
@@ -396,7 +414,7 @@ fn settings<S: Service>() -> ServiceSettings {
         request_timeout: Duration::from_secs(3),
         max_open_orders: 50_000,
         max_open_orders_per_customer: 5_000,
-        reannounce_after: Duration::from_secs(5),
+        reannounce_after: REANNOUNCE_AFTER,
         write_profile: Default::default(),
         drain_delay: Duration::ZERO,
         shutdown_timeout: Duration::from_secs(10),

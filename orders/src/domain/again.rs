@@ -43,14 +43,21 @@ pub struct Pauses {
     pub double: bool,
 }
 
+impl Pauses {
+    /// How long an order that was announced again so often waits for the next time.
+    pub fn before_next(self, times: u32) -> Duration {
+        let doublings = if self.double { times.min(DOUBLINGS) } else { 0 };
+        self.after * 2u32.pow(doublings)
+    }
+}
+
 /// The order as it is once it is announced again; `None` where that is not due.
 pub fn announce_again(order: &Order, pauses: Pauses, now: Timestamp) -> Option<Order> {
     let (since, times) = match order.announced_again {
         None => (order.created_at, 0),
         Some(AnnouncedAgain { times, last }) => (last, times),
     };
-    let doublings = if pauses.double { times.min(DOUBLINGS) } else { 0 };
-    let pause = pauses.after * 2u32.pow(doublings);
+    let pause = pauses.before_next(times);
     // Not even the first pause is waited out where the time is of another clock.
     let due = since.is_past(pause, now) || since > now.after(pauses.after);
     (due && !order.status.is_final()).then(|| Order {
