@@ -23,13 +23,12 @@
 //! Every call may leave [`Step`]s to be carried out; [`Lanes::next_step`] gives them in their order.
 
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    rc::Rc,
     sync::Arc,
 };
 
 use crate::{
+    actors::repository::Stop,
     environment::Timestamp,
     event_log::Assignment,
     mutants::{self, Mutant},
@@ -89,7 +88,7 @@ pub enum Step<R> {
         /// Whether it is the only one.
         single: bool,
         /// Set when the run has to end.
-        stop: Rc<Cell<bool>>,
+        stop: Stop,
     },
 }
 
@@ -197,7 +196,7 @@ struct Held<R> {
     due: Option<Timestamp>,
     /// Wanted again meanwhile.
     wanted: bool,
-    stop: Rc<Cell<bool>>,
+    stop: Stop,
 }
 
 impl<R> Default for Lanes<R> {
@@ -220,7 +219,7 @@ impl<R> Held<R> {
             behind: VecDeque::new(),
             due: None,
             wanted: false,
-            stop: Rc::default(),
+            stop: Stop::default(),
         })
     }
 }
@@ -488,7 +487,7 @@ impl<R: InOrder> Lanes<R> {
         self.lanes.retain(|_, lane| {
             let over = assignments.iter().any(|assignment| lane.is_of(assignment));
             if over && let Lane::Running(held) = lane {
-                held.stop.set(true);
+                held.stop.set();
             }
             !over
         });
@@ -504,7 +503,7 @@ impl<R: InOrder> Lanes<R> {
     pub fn stop(&mut self) -> Forgotten {
         for lane in self.lanes.values() {
             if let Lane::Running(held) = lane {
-                held.stop.set(true);
+                held.stop.set();
             }
         }
         self.ready.clear();

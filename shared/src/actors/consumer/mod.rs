@@ -348,6 +348,8 @@ impl KafkaConsumerActor {
     fn carry_out(&mut self, ctx: &mut Context<Self>) {
         while let Some(step) = self.lanes.next_step() {
             match step {
+                // It may have waited while the lane was worked off, and it with it.
+                Step::HandOver(item) if self.is_closed(&item.record) => self.skip(&item),
                 Step::HandOver(item) => self.hand_over(item, ctx),
                 Step::Park(item, why) => self.park(item, why, ctx),
                 Step::Run {
@@ -371,6 +373,13 @@ impl KafkaConsumerActor {
             }
         }
         self.set_alarm(ctx);
+    }
+
+    /// A record whose turn it is was dealt with already.
+    fn skip(&mut self, item: &Item) {
+        let assignment = item.assignment();
+        self.lanes.done(item.lane(), item.key(), &assignment, false);
+        self.done(&assignment, item.record.position.offset, item.record.bytes());
     }
 
     /// Sends a record to its handler.

@@ -1,6 +1,12 @@
 //! Parked records: changed as any other document, in the rounds; and looked for by id and state.
 
-use std::marker::PhantomData;
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix::{Context, Handler, Message, ResponseFuture};
 use mongodb::bson;
@@ -27,6 +33,30 @@ pub struct ChangeParked {
     pub change: Change,
     /// See [`Execute::deadline`].
     pub deadline: Option<Instant>,
+    /// Nothing happens any more once this is set.
+    pub stop: Stop,
+}
+
+/// Tells whoever works for it to end; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Stop) -> bool {
+        self.is_set() == other.is_set()
+    }
+}
+
+impl Stop {
+    /// From now on nothing more is begun.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to end.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A parked record after a [`ChangeParked`].
@@ -41,6 +71,7 @@ pub struct Changed {
 struct ChangeIn<W> {
     id: ParkedId,
     change: Change,
+    stop: Stop,
     _workspace: PhantomData<fn() -> W>,
 }
 
@@ -62,7 +93,12 @@ impl<W: Workspace> Command for ChangeIn<W> {
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = &mut workspace.parked().records;
         let known = parked.get(self.id).cloned();
-        match decide(known.as_ref(), &self.change, now)? {
+        // It may have waited long for its round.
+        let change = match self.stop.is_set() {
+            true => None,
+            false => decide(known.as_ref(), &self.change, now)?,
+        };
+        match change {
             Some(record) => {
                 parked.put(record.clone(), letter(&record, &self.change, now));
                 Ok(Changed {
@@ -84,10 +120,16 @@ impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
     type Result = ResponseFuture<Result<Result<Changed, Refusal>, RepositoryError>>;
 
     fn handle(&mut self, message: ChangeParked, ctx: &mut Context<Self>) -> Self::Result {
-        let ChangeParked { id, change, deadline } = message;
+        let ChangeParked {
+            id,
+            change,
+            deadline,
+            stop,
+        } = message;
         let command = ChangeIn::<W> {
             id,
             change,
+            stop,
             _workspace: PhantomData,
         };
         Handler::<Execute<ChangeIn<W>>>::handle(self, Execute::for_kit(command, deadline), ctx)

@@ -19,7 +19,7 @@ use super::{Body, Parameters, Problem, RequestContext, ask, parse_duration, path
 use crate::{
     actors::{
         consumer::{Inspect, KafkaConsumerActor, Look},
-        repository::{ChangeJob, ChangeParked, Count, Find, List},
+        repository::{ChangeJob, ChangeParked, Count, Find, List, Stop},
     },
     document_store::{Document, Order, Query},
     environment::Environment,
@@ -292,6 +292,7 @@ impl ParkedApi {
                 decided.map(|changed| changed.unwrap_or(record))
             } else {
                 let message = ChangeParked {
+                    stop: Stop::default(),
                     id,
                     change,
                     deadline: Some(Instant::now() + PATIENCE),

@@ -307,7 +307,7 @@ fn a_revoked_partition_takes_its_lanes_along_and_ends_their_runs() {
         },
         "behind the run, and behind the key"
     );
-    assert!(stop.get());
+    assert!(stop.is_set());
     assert_eq!(ran(&mut lanes, &sick, RunEnd::Stopped), NOTHING);
     assert_eq!(done(&mut lanes, &live, true), NOTHING);
     assert!(lanes.lanes.is_empty());
