@@ -27,12 +27,13 @@ use std::{
     sync::Arc,
 };
 
+use super::closed::Closed;
 use crate::{
     actors::repository::Stop,
     environment::Timestamp,
     event_log::Assignment,
     mutants::{self, Mutant},
-    parking::{Failure, KeyId, LaneId, ParkedId},
+    parking::{ContentId, Failure, KeyId, LaneId, ParkedId},
 };
 
 /// Lanes that are worked off at a time: a backlog fills rounds, and leaves room in them for others.
@@ -48,6 +49,8 @@ pub trait InOrder {
     fn assignment(&self) -> Assignment;
     /// The record's id in the store.
     fn parked_id(&self) -> ParkedId;
+    /// What it says.
+    fn content(&self) -> ContentId;
     /// What it weighs.
     fn bytes(&self) -> usize;
 }
@@ -75,6 +78,8 @@ pub enum Step<R> {
     /// Send the record to its handler. Tell [`Lanes::accepted`], then [`Lanes::done`] or
     /// [`Lanes::failed`].
     HandOver(R),
+    /// Nothing: the record was parked and is dealt with.
+    Skip(R),
     /// Write the record to the store. Tell [`Lanes::parked`].
     Park(R, Why),
     /// Work the lane off, from its head, until `stop` is set. Tell [`Lanes::ran`].
@@ -156,6 +161,7 @@ pub struct Lanes<R> {
     /// To be run, as soon as fewer than [`MOST_RUNNING`] are.
     ready: VecDeque<LaneId>,
     running: usize,
+    closed: Closed,
     steps: VecDeque<Step<R>>,
 }
 
@@ -207,6 +213,7 @@ impl<R> Default for Lanes<R> {
             due: BTreeSet::new(),
             ready: VecDeque::new(),
             running: 0,
+            closed: Closed::default(),
             steps: VecDeque::new(),
         }
     }
@@ -240,8 +247,16 @@ impl<R: InOrder> Lanes<R> {
         self.steps.pop_front()
     }
 
+    /// These records were parked and are dealt with.
+    pub fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
+        self.closed.remember(closed);
+    }
+
     /// A record has come, in the order of its partition.
     pub fn arrived(&mut self, record: R) {
+        if self.closed.holds(&record) {
+            return self.steps.push_back(Step::Skip(record));
+        }
         let lane = record.lane();
         match self.lanes.get(&lane) {
             Some(Lane::Parking(_) | Lane::Parked(_) | Lane::Running(_))
@@ -301,8 +316,16 @@ impl<R: InOrder> Lanes<R> {
         others.into_iter().flatten().for_each(|key| self.advance(key));
     }
 
+    /// A record has come that cannot be read.
+    pub fn unreadable(&mut self, record: R, failure: Failure) {
+        match self.closed.holds(&record) {
+            true => self.steps.push_back(Step::Skip(record)),
+            false => self.park_first(record, failure),
+        }
+    }
+
     /// A record that cannot be handed over is parked.
-    pub fn park_first(&mut self, record: R, failure: Failure) {
+    fn park_first(&mut self, record: R, failure: Failure) {
         let open = Open {
             assignment: Arc::new(record.assignment()),
             head: record.parked_id(),
@@ -543,6 +566,11 @@ impl<R: InOrder> Lanes<R> {
                 self.keys.remove(&key);
                 return;
             };
+            // It may have waited here while the parked one was dealt with.
+            if self.closed.holds(&next) {
+                self.steps.push_back(Step::Skip(next));
+                continue;
+            }
             let lane = next.lane();
             match self.lanes.get_mut(&lane) {
                 Some(Lane::Live(live)) => {

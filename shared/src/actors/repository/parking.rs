@@ -302,6 +302,11 @@ mod tests {
     use mongodb::bson::{Bson, RawDocumentBuf, Uuid, doc};
 
     use super::*;
+    use crate::{
+        actors::repository::{Copies, Parking},
+        event_log::{ConsumedRecord, Position},
+        parking::NewParked,
+    };
 
     fn document(offset: i64, partition: Bson) -> RawDocumentBuf {
         let id = ParkedId::of("t", 3, offset).0;
@@ -330,5 +335,58 @@ mod tests {
             let page = open_page(&[document(1, partition)], 9).unwrap();
             assert_eq!(page.records[0].partition, 3);
         }
+    }
+
+    #[derive(Default)]
+    struct OnlyParked(Parking);
+
+    impl Workspace for OnlyParked {
+        const ATOMIC: bool = false;
+        fn collections(&mut self) -> Vec<&mut dyn Copies> {
+            self.0.collections().into()
+        }
+        fn parked(&mut self) -> &mut Parking {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_begin_that_comes_to_its_round_after_the_run_was_stopped_changes_nothing() {
+        let position = Position {
+            topic: "t".into(),
+            partition: 3,
+            offset: 7,
+        };
+        let new = NewParked {
+            lane: LaneId::alone(&position),
+            record: ConsumedRecord {
+                position,
+                generation: 1,
+                key: None,
+                value: None,
+                headers: Vec::new(),
+            },
+            failure: None,
+        };
+        let mut workspace = OnlyParked::default();
+        let mut decide = |change, stop: &Stop| {
+            let command = ChangeIn::<OnlyParked> {
+                id: ParkedId::of("t", 3, 7),
+                change,
+                stop: stop.clone(),
+                _workspace: PhantomData,
+            };
+            command.decide(&mut workspace, Timestamp(1)).unwrap()
+        };
+        let stop = Stop::default();
+        assert!(decide(Change::Park(Box::new(new)), &stop).changed);
+        stop.set();
+        let begun = decide(Change::Begin, &stop);
+        assert_eq!((begun.changed, begun.record.attempt_since), (false, None));
+        let begun = decide(Change::Begin, &Stop::default());
+        assert_eq!(
+            (begun.changed, begun.record.attempt_since),
+            (true, Some(Timestamp(1)))
+        );
     }
 }
