@@ -12,7 +12,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use shared::{
     actors::{
         consumer::Look,
-        repository::{ChangeParked, List},
+        repository::{ChangeParked, List, Stop},
     },
     document_store::{Direction, Document, Query},
     http::parked::ParkedApi,
@@ -119,6 +119,7 @@ async fn list(api: &ParkedApi, states: &[ParkedState]) -> Option<Vec<ParkedRecor
 fn ask(api: ParkedApi, record: ParkedRecord, request: Request) -> LocalBoxFuture<'static, ()> {
     Box::pin(async move {
         let message = ChangeParked {
+            stop: Stop::default(),
             id: record.id,
             change: Change::Request {
                 request,

@@ -19,6 +19,7 @@ use shared::{
     event_log::{Offset, Record},
     events::dead_letter_topic,
     logging::LogFormat,
+    saga::Pauses,
     service::Service,
     settings::ServiceSettings,
 };
@@ -47,6 +48,8 @@ const ALL_ARE_BACK: Duration = Duration::from_secs(12);
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
 /// Quiet for so long is quiet.
 const QUIET_FOR: Duration = Duration::from_secs(3);
+/// When an order that stays open is announced again.
+const REANNOUNCE_AFTER: Duration = Duration::from_secs(5);
 /// Partitions that the topic begins with.
 const PARTITIONS: usize = 3;
 /// How often that is looked at.
@@ -140,9 +143,13 @@ async fn play(seed: u64, records: bool) -> Outcome {
         Kind::Calm => 2,
         Kind::Usual | Kind::LostTail => 1 + chance.below(3),
     };
+    let of_orders = orders::settings::Settings {
+        reannounce_after: REANNOUNCE_AFTER,
+        ..Default::default()
+    };
     let stage = Stage {
-        orders: instances::<Orders>(&world, &orders_database, count()),
-        customers: instances::<Customers>(&world, &customers_database, count()),
+        orders: instances::<Orders>(&of_orders, &world, &orders_database, count()),
+        customers: instances::<Customers>(&(), &world, &customers_database, count()),
         databases: vec![orders_database, customers_database],
         world: world.clone(),
     };
@@ -180,7 +187,7 @@ async fn play(seed: u64, records: bool) -> Outcome {
     let deadline = Instant::now() + FINAL_WITHIN;
     until(deadline, || clients.is_finished()).await;
     client().order_for_all().await;
-    let deadline = Instant::now() + FINAL_WITHIN;
+    let deadline = Instant::now() + observer.with(until_announced_again) + FINAL_WITHIN;
     until(deadline, || stage.nobody_waits_for_others().is_ok()).await;
     if let Err(violation) = stage.nobody_waits_for_others() {
         observer.violated(violation);
@@ -232,6 +239,22 @@ fn refuse_for_good(world: &World, chance: &Chance) {
     if world.kind == Kind::Usual {
         world.broker.refuse(Refusal { what, until: None });
     }
+}
+
+/// Where the log has lost what it had confirmed, an order may have to wait for its next announcement.
+fn until_announced_again(seen: &mut Seen) -> Duration {
+    if seen.lost_from.is_empty() {
+        return Duration::ZERO;
+    }
+    let pauses = Pauses {
+        after: REANNOUNCE_AFTER,
+        double: true,
+    };
+    let open = seen.orders.values().filter(|order| !order.status.is_final());
+    let times = open.map(|order| order.announced_again.map_or(0, |again| again.times));
+    times
+        .max()
+        .map_or(Duration::ZERO, |times| pauses.before_next(times))
 }
 
 /// Held reservations of orders that are cancelled.
@@ -366,9 +389,15 @@ async fn until_quiet(quiet: impl Fn() -> bool) {
     }
 }
 
-fn instances<S: Service>(world: &Rc<World>, database: &Arc<Database>, count: usize) -> Vec<Rc<Instance<S>>> {
+fn instances<S: Service>(
+    own: &S::Settings,
+    world: &Rc<World>,
+    database: &Arc<Database>,
+    count: usize,
+) -> Vec<Rc<Instance<S>>> {
     let instance = |number| {
-        let instance = Instance::<S>::new(number, settings::<S>(), database.clone(), world.clone());
+        let settings = (settings::<S>(), own.clone());
+        let instance = Instance::<S>::new(number, settings, database.clone(), world.clone());
         actix::spawn(instance.clone().run());
         instance
     };
@@ -395,9 +424,6 @@ fn settings<S: Service>() -> ServiceSettings {
         log_format: LogFormat::Text,
         max_in_flight: 64,
         request_timeout: Duration::from_secs(3),
-        max_open_orders: 50_000,
-        max_open_orders_per_customer: 5_000,
-        reannounce_after: Duration::from_secs(5),
         drain_delay: Duration::ZERO,
         shutdown_timeout: Duration::from_secs(10),
     }

@@ -6,7 +6,10 @@
 //! does not write the customer is not held up by one that does: it may have seen the customer as it
 //! was at any moment since the order is in the log.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use contracts::{CancelReason, CustomerId, OrderCreated, OrderId, OrderStatus};
 use customers::domain::{self, Customer, Decision, NewCustomer, Release, Reservation, ReservationState};
@@ -128,7 +131,11 @@ fn merged(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
         customer: decided.customer.0.clone(),
         reservations: known.collect(),
     };
-    if replay.fits(&mut vec![0; replay.tracks.len()], &documents) {
+    let mut begin = Merge {
+        next: vec![0; replay.tracks.len()],
+        in_vain: BTreeSet::new(),
+    };
+    if replay.fits(&mut begin, &documents) {
         return Ok(());
     }
     Err(Violation::new(
@@ -196,21 +203,44 @@ struct Replay<'a> {
     tracks: Vec<Vec<Step>>,
 }
 
+/// How far the tracks are merged.
+struct Merge {
+    /// The next step of each track.
+    next: Vec<usize>,
+    /// From here nothing comes to what is recorded.
+    in_vain: BTreeSet<(Vec<usize>, Vec<(OrderId, ReservationState)>)>,
+}
+
 impl Replay<'_> {
     /// Whether the tracks can be merged so that the rules come to what is recorded.
-    fn fits(&self, next: &mut Vec<usize>, documents: &Documents) -> bool {
+    fn fits(&self, merge: &mut Merge, documents: &Documents) -> bool {
+        // The steps and the reservations that came of them make the customer.
+        let states = documents.reservations.iter();
+        let states = states.map(|(id, found)| (*id, found.state));
+        let here = (merge.next.clone(), states.collect());
+        if merge.in_vain.contains(&here) {
+            return false;
+        }
+        let fits = self.fits_from(merge, documents);
+        if !fits {
+            merge.in_vain.insert(here);
+        }
+        fits
+    }
+
+    fn fits_from(&self, merge: &mut Merge, documents: &Documents) -> bool {
         let mut done = true;
         for track in 0..self.tracks.len() {
-            let Some(step) = self.tracks[track].get(next[track]) else {
+            let Some(step) = self.tracks[track].get(merge.next[track]) else {
                 continue;
             };
             done = false;
             let Some(after) = self.decide(step, documents) else {
                 continue;
             };
-            next[track] += 1;
-            let fits = self.fits(next, &after);
-            next[track] -= 1;
+            merge.next[track] += 1;
+            let fits = self.fits(merge, &after);
+            merge.next[track] -= 1;
             // A refusal changes nothing for others: once it is one, it need not come later.
             if fits || self.refuses(step) {
                 return fits;

@@ -7,7 +7,7 @@ use actix::{Message, Recipient};
 use super::failure::{Patience, retry_pause};
 use crate::{
     actors::repository::{
-        ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenPage, RepositoryError,
+        ChangeJob, ChangeParked, Changed, Count, List, ListOpen, OpenPage, RepositoryError, Stop,
     },
     document_store::{Direction, Document, IndexValue, Query},
     environment::Environment,
@@ -174,10 +174,27 @@ impl ParkingDesk {
     /// Changes a parked record, however long that takes; the record as it then is, or
     /// none where there is no such record (any more).
     pub(super) async fn change(&self, id: ParkedId, change: Change) -> Result<Option<Changed>, Ending> {
+        self.change_unless(id, change, &Stop::default()).await
+    }
+
+    /// Begins to carry out what is due with a parked record. `Ending` once `stop` is set: then the
+    /// record is another owner's.
+    pub(super) async fn begin(&self, id: ParkedId, stop: &Stop) -> Result<Option<Changed>, Ending> {
+        let begun = self.change_unless(id, Change::Begin, stop).await?;
+        if stop.is_set() { Err(Ending) } else { Ok(begun) }
+    }
+
+    async fn change_unless(
+        &self,
+        id: ParkedId,
+        change: Change,
+        stop: &Stop,
+    ) -> Result<Option<Changed>, Ending> {
         let message = || ChangeParked {
             id,
             change: change.clone(),
             deadline: None,
+            stop: stop.clone(),
         };
         let failed = |error| {
             log::error!(target: "KafkaConsumerActor", parked:% = id; "not parked yet: {error}");

@@ -23,17 +23,17 @@
 //! Every call may leave [`Step`]s to be carried out; [`Lanes::next_step`] gives them in their order.
 
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    rc::Rc,
     sync::Arc,
 };
 
+use super::closed::Closed;
 use crate::{
+    actors::repository::Stop,
     environment::Timestamp,
     event_log::Assignment,
     mutants::{self, Mutant},
-    parking::{Failure, KeyId, LaneId, ParkedId},
+    parking::{ContentId, Failure, KeyId, LaneId, ParkedId},
 };
 
 /// Lanes that are worked off at a time: a backlog fills rounds, and leaves room in them for others.
@@ -49,6 +49,8 @@ pub trait InOrder {
     fn assignment(&self) -> Assignment;
     /// The record's id in the store.
     fn parked_id(&self) -> ParkedId;
+    /// What it says.
+    fn content(&self) -> ContentId;
     /// What it weighs.
     fn bytes(&self) -> usize;
 }
@@ -76,6 +78,8 @@ pub enum Step<R> {
     /// Send the record to its handler. Tell [`Lanes::accepted`], then [`Lanes::done`] or
     /// [`Lanes::failed`].
     HandOver(R),
+    /// Nothing: the record was parked and is dealt with.
+    Skip(R),
     /// Write the record to the store. Tell [`Lanes::parked`].
     Park(R, Why),
     /// Work the lane off, from its head, until `stop` is set. Tell [`Lanes::ran`].
@@ -89,7 +93,7 @@ pub enum Step<R> {
         /// Whether it is the only one.
         single: bool,
         /// Set when the run has to end.
-        stop: Rc<Cell<bool>>,
+        stop: Stop,
     },
 }
 
@@ -157,6 +161,7 @@ pub struct Lanes<R> {
     /// To be run, as soon as fewer than [`MOST_RUNNING`] are.
     ready: VecDeque<LaneId>,
     running: usize,
+    closed: Closed,
     steps: VecDeque<Step<R>>,
 }
 
@@ -197,7 +202,7 @@ struct Held<R> {
     due: Option<Timestamp>,
     /// Wanted again meanwhile.
     wanted: bool,
-    stop: Rc<Cell<bool>>,
+    stop: Stop,
 }
 
 impl<R> Default for Lanes<R> {
@@ -208,6 +213,7 @@ impl<R> Default for Lanes<R> {
             due: BTreeSet::new(),
             ready: VecDeque::new(),
             running: 0,
+            closed: Closed::default(),
             steps: VecDeque::new(),
         }
     }
@@ -220,7 +226,7 @@ impl<R> Held<R> {
             behind: VecDeque::new(),
             due: None,
             wanted: false,
-            stop: Rc::default(),
+            stop: Stop::default(),
         })
     }
 }
@@ -241,8 +247,16 @@ impl<R: InOrder> Lanes<R> {
         self.steps.pop_front()
     }
 
+    /// These records were parked and are dealt with.
+    pub fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
+        self.closed.remember(closed);
+    }
+
     /// A record has come, in the order of its partition.
     pub fn arrived(&mut self, record: R) {
+        if self.closed.holds(&record) {
+            return self.steps.push_back(Step::Skip(record));
+        }
         let lane = record.lane();
         match self.lanes.get(&lane) {
             Some(Lane::Parking(_) | Lane::Parked(_) | Lane::Running(_))
@@ -302,8 +316,16 @@ impl<R: InOrder> Lanes<R> {
         others.into_iter().flatten().for_each(|key| self.advance(key));
     }
 
+    /// A record has come that cannot be read.
+    pub fn unreadable(&mut self, record: R, failure: Failure) {
+        match self.closed.holds(&record) {
+            true => self.steps.push_back(Step::Skip(record)),
+            false => self.park_first(record, failure),
+        }
+    }
+
     /// A record that cannot be handed over is parked.
-    pub fn park_first(&mut self, record: R, failure: Failure) {
+    fn park_first(&mut self, record: R, failure: Failure) {
         let open = Open {
             assignment: Arc::new(record.assignment()),
             head: record.parked_id(),
@@ -488,7 +510,7 @@ impl<R: InOrder> Lanes<R> {
         self.lanes.retain(|_, lane| {
             let over = assignments.iter().any(|assignment| lane.is_of(assignment));
             if over && let Lane::Running(held) = lane {
-                held.stop.set(true);
+                held.stop.set();
             }
             !over
         });
@@ -504,7 +526,7 @@ impl<R: InOrder> Lanes<R> {
     pub fn stop(&mut self) -> Forgotten {
         for lane in self.lanes.values() {
             if let Lane::Running(held) = lane {
-                held.stop.set(true);
+                held.stop.set();
             }
         }
         self.ready.clear();
@@ -544,6 +566,11 @@ impl<R: InOrder> Lanes<R> {
                 self.keys.remove(&key);
                 return;
             };
+            // It may have waited here while the parked one was dealt with.
+            if self.closed.holds(&next) {
+                self.steps.push_back(Step::Skip(next));
+                continue;
+            }
             let lane = next.lane();
             match self.lanes.get_mut(&lane) {
                 Some(Lane::Live(live)) => {

@@ -206,7 +206,7 @@ impl Handler<Opened> for KafkaConsumerActor {
             unreadable,
             closed,
         } = opened;
-        self.remember(closed);
+        self.lanes.remember(closed);
         self.meet(lanes);
         for assignment in &assignments {
             for record in self.partitions.open(assignment) {

@@ -13,7 +13,7 @@
 //! Asks the handlers of its [`Routes`] and the RepositoryActor for what is parked. Lives on the same
 //! thread as they do. When it fails for good, the service ends.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, SpawnHandle, StreamHandler,
@@ -27,12 +27,13 @@ use crate::{
         repository::Turn,
     },
     environment::{Environment, Timestamp},
-    event_log::{Assignment, ConsumedRecord, Consumer, Offset, Position, Signal, Subscribed},
+    event_log::{Assignment, ConsumedRecord, Consumer, Offset, Signal, Subscribed},
     metrics::Metrics,
     mutants::{self, Mutant},
-    parking::{ContentId, KeyId, ParkedId},
+    parking::KeyId,
 };
 
+mod closed;
 mod desk;
 mod failure;
 mod jobs;
@@ -58,8 +59,6 @@ const MAX_IN_FLIGHT: usize = 2048;
 /// Records under way at which more are taken again. Well below the other: pausing throws away what
 /// Kafka's client has fetched ahead.
 const RESUME_AT: usize = MAX_IN_FLIGHT / 4;
-/// So many records that were dealt with are remembered, the last ones in the log.
-const MOST_CLOSED: usize = 10_000;
 /// Bytes of records under way at which no more are taken.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long leaving the group may take.
@@ -78,8 +77,6 @@ pub struct KafkaConsumerActor {
     /// What is handed over, what waits for its turn, and what is parked.
     lanes: Lanes<Item>,
     looks: look::Looks,
-    /// Records that were parked and are dealt with, the last ones in the log.
-    closed: BTreeMap<ParkedId, ContentId>,
     /// Replay jobs are being worked on.
     working_on_jobs: bool,
     /// When parked records are due next, and what wakes us then.
@@ -150,7 +147,6 @@ impl KafkaConsumerActor {
             partitions: Partitions::default(),
             lanes: Lanes::default(),
             looks: look::Looks::default(),
-            closed: BTreeMap::new(),
             working_on_jobs: false,
             alarm: None,
             in_flight: 0,
@@ -301,9 +297,6 @@ impl KafkaConsumerActor {
 
     /// Puts a record where it belongs.
     fn sort_in(&mut self, record: ConsumedRecord) {
-        if self.is_closed(&record) {
-            return self.done(&record.assignment(), record.position.offset, record.bytes());
-        }
         match content(&self.routes, &record) {
             Content::Event(event) => self.lanes.arrived(Item::new(record, Some(event))),
             // A record without a handler has no effect that could come too early.
@@ -314,34 +307,11 @@ impl KafkaConsumerActor {
             Content::Unreadable(error, _) => {
                 let bytes = record.bytes();
                 match self.diagnose(error) {
-                    Some(failure) => self.lanes.park_first(Item::new(record, None), failure),
+                    Some(failure) => self.lanes.unreadable(Item::new(record, None), failure),
                     None => self.leave(1, bytes),
                 }
             }
         }
-    }
-
-    /// These records were parked and are dealt with.
-    fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
-        self.closed.extend(closed);
-        while self.closed.len() > MOST_CLOSED {
-            self.closed.pop_first();
-        }
-    }
-
-    /// Whether it was parked and dealt with before. It is delivered again where a crash came between
-    /// that and the next commit of offsets.
-    fn is_closed(&self, record: &ConsumedRecord) -> bool {
-        if self.closed.is_empty() {
-            return false;
-        }
-        let Position {
-            topic,
-            partition,
-            offset,
-        } = &record.position;
-        let closed = self.closed.get(&ParkedId::of(topic, *partition, *offset));
-        closed.is_some_and(|content| *content == ContentId::of(record))
     }
 
     /// Carries out what the lanes ask for.
@@ -349,6 +319,13 @@ impl KafkaConsumerActor {
         while let Some(step) = self.lanes.next_step() {
             match step {
                 Step::HandOver(item) => self.hand_over(item, ctx),
+                Step::Skip(item) => {
+                    self.done(
+                        &item.assignment(),
+                        item.record.position.offset,
+                        item.record.bytes(),
+                    );
+                }
                 Step::Park(item, why) => self.park(item, why, ctx),
                 Step::Run {
                     lane,

@@ -242,7 +242,7 @@ impl Handler<Ran> for KafkaConsumerActor {
             end,
             closed,
         } = message;
-        self.remember(closed);
+        self.lanes.remember(closed);
         self.lanes.ran(lane, &assignment, end);
         self.carry_out(ctx);
         self.look_on(ctx);

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     envelope::Received,
     event_log::{Assignment, ConsumedRecord},
-    parking::{KeyId, LaneId, ParkedId, usable},
+    parking::{ContentId, KeyId, LaneId, ParkedId, usable},
 };
 
 /// A record in the hands of the consumer.
@@ -120,6 +120,10 @@ impl Item {
 }
 
 impl InOrder for Item {
+    fn content(&self) -> ContentId {
+        ContentId::of(&self.record)
+    }
+
     fn key(&self) -> KeyId {
         self.key
     }

@@ -1,6 +1,6 @@
 //! Works a parked lane off: its head first, then the rest in order, as long as they are due.
 
-use std::{cell::Cell, rc::Rc};
+use std::rc::Rc;
 
 use super::{
     Routes,
@@ -11,7 +11,7 @@ use super::{
     read::{Content, content, traces},
 };
 use crate::{
-    actors::repository::{Changed, Turn},
+    actors::repository::{Changed, Stop, Turn},
     environment::Timestamp,
     parking::{Change, ContentId, Due, LaneId, ParkedId, ParkedRecord, due},
 };
@@ -27,7 +27,7 @@ pub struct Runner {
     pub single: bool,
     pub routes: Rc<Routes>,
     pub desk: ParkingDesk,
-    pub stop: Rc<Cell<bool>>,
+    pub stop: Stop,
     /// Records that it has dealt with.
     pub closed: Vec<(ParkedId, ContentId)>,
 }
@@ -51,7 +51,7 @@ impl Runner {
         let mut ids = vec![self.head];
         loop {
             for id in ids {
-                if self.stop.get() {
+                if self.stop.is_set() {
                     return RunEnd::Stopped;
                 }
                 match self.work_off(id).await {
@@ -90,7 +90,7 @@ impl Runner {
                     return Some(page.records.into_iter().map(|record| record.id).collect());
                 }
                 // Whatever stands behind one that cannot be read waits until it can.
-                Ok(_) | Err(_) if self.stop.get() => return None,
+                Ok(_) | Err(_) if self.stop.is_set() => return None,
                 answer => {
                     if let Err(error) = answer
                         && failures == 1
@@ -107,7 +107,7 @@ impl Runner {
     /// Carries out what is due with a record.
     async fn work_off(&mut self, id: ParkedId) -> Result<Next, Ending> {
         // The record that comes back holds every request that was accepted before this write.
-        let begun = self.desk.change(id, Change::Begin).await?;
+        let begun = self.desk.begin(id, &self.stop).await?;
         let Some(Changed { record, changed }) = begun.filter(|begun| begun.record.state.is_open()) else {
             return Ok(Next::Further);
         };

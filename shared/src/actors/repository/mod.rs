@@ -42,7 +42,7 @@ pub use command::{Command, Execute, Turn};
 use command::{Pending, Task};
 use groups::Group;
 use outbox_ledger::OutboxLedger;
-pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenPage, OpenRecord};
+pub use parking::{ChangeJob, ChangeParked, Changed, ListOpen, OpenPage, OpenRecord, Stop};
 use planner::RoundPlanner;
 pub use queries::{Count, Find, Found, List};
 use round::{Aftermath, Ended, Tools};

@@ -1,6 +1,12 @@
 //! Parked records: changed as any other document, in the rounds; and looked for by id and state.
 
-use std::marker::PhantomData;
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix::{Context, Handler, Message, ResponseFuture};
 use serde::Deserialize;
@@ -26,6 +32,30 @@ pub struct ChangeParked {
     pub change: Change,
     /// See [`Execute::deadline`].
     pub deadline: Option<Instant>,
+    /// Nothing happens any more once this is set.
+    pub stop: Stop,
+}
+
+/// Tells whoever works for it to end; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Stop) -> bool {
+        self.is_set() == other.is_set()
+    }
+}
+
+impl Stop {
+    /// From now on nothing more is begun.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to end.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A parked record after a [`ChangeParked`].
@@ -40,6 +70,7 @@ pub struct Changed {
 struct ChangeIn<W> {
     id: ParkedId,
     change: Change,
+    stop: Stop,
     _workspace: PhantomData<fn() -> W>,
 }
 
@@ -61,7 +92,12 @@ impl<W: Workspace> Command for ChangeIn<W> {
     fn decide(&self, workspace: &mut W, now: Timestamp) -> Self::Reply {
         let parked = &mut workspace.parked().records;
         let known = parked.get(self.id).cloned();
-        match decide(known.as_ref(), &self.change, now)? {
+        // It may have waited long for its round.
+        let change = match self.stop.is_set() {
+            true => None,
+            false => decide(known.as_ref(), &self.change, now)?,
+        };
+        match change {
             Some(record) => {
                 parked.put(record.clone(), letter(&record, &self.change, now));
                 Ok(Changed {
@@ -83,10 +119,16 @@ impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
     type Result = ResponseFuture<Result<Result<Changed, Refusal>, RepositoryError>>;
 
     fn handle(&mut self, message: ChangeParked, ctx: &mut Context<Self>) -> Self::Result {
-        let ChangeParked { id, change, deadline } = message;
+        let ChangeParked {
+            id,
+            change,
+            deadline,
+            stop,
+        } = message;
         let command = ChangeIn::<W> {
             id,
             change,
+            stop,
             _workspace: PhantomData,
         };
         Handler::<Execute<ChangeIn<W>>>::handle(self, Execute::for_kit(command, deadline), ctx)
@@ -259,6 +301,11 @@ mod tests {
     use bson::{Bson, RawDocumentBuf, Uuid, doc};
 
     use super::*;
+    use crate::{
+        actors::repository::{Copies, Parking},
+        event_log::{ConsumedRecord, Position},
+        parking::NewParked,
+    };
 
     fn document(offset: i64, partition: Bson) -> RawDocumentBuf {
         let id = ParkedId::of("t", 3, offset).0;
@@ -287,5 +334,58 @@ mod tests {
             let page = open_page(&[document(1, partition)], 9).unwrap();
             assert_eq!(page.records[0].partition, 3);
         }
+    }
+
+    #[derive(Default)]
+    struct OnlyParked(Parking);
+
+    impl Workspace for OnlyParked {
+        const ATOMIC: bool = false;
+        fn collections(&mut self) -> Vec<&mut dyn Copies> {
+            self.0.collections().into()
+        }
+        fn parked(&mut self) -> &mut Parking {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_begin_that_comes_to_its_round_after_the_run_was_stopped_changes_nothing() {
+        let position = Position {
+            topic: "t".into(),
+            partition: 3,
+            offset: 7,
+        };
+        let new = NewParked {
+            lane: LaneId::alone(&position),
+            record: ConsumedRecord {
+                position,
+                generation: 1,
+                key: None,
+                value: None,
+                headers: Vec::new(),
+            },
+            failure: None,
+        };
+        let mut workspace = OnlyParked::default();
+        let mut decide = |change, stop: &Stop| {
+            let command = ChangeIn::<OnlyParked> {
+                id: ParkedId::of("t", 3, 7),
+                change,
+                stop: stop.clone(),
+                _workspace: PhantomData,
+            };
+            command.decide(&mut workspace, Timestamp(1)).unwrap()
+        };
+        let stop = Stop::default();
+        assert!(decide(Change::Park(Box::new(new)), &stop).changed);
+        stop.set();
+        let begun = decide(Change::Begin, &stop);
+        assert_eq!((begun.changed, begun.record.attempt_since), (false, None));
+        let begun = decide(Change::Begin, &Stop::default());
+        assert_eq!(
+            (begun.changed, begun.record.attempt_since),
+            (true, Some(Timestamp(1)))
+        );
     }
 }

@@ -19,7 +19,7 @@ use super::{Body, Parameters, Problem, RequestContext, parse_duration, path_id, 
 use crate::{
     actors::{
         consumer::{Inspect, KafkaConsumerActor, Look},
-        repository::{ChangeJob, ChangeParked, Count, Find, List},
+        repository::{ChangeJob, ChangeParked, Count, Find, List, Stop},
     },
     admission::{ask, read},
     document_store::{Direction, Document, Query},
@@ -293,6 +293,7 @@ impl ParkedApi {
                 decided.map(|changed| changed.unwrap_or(record))
             } else {
                 let message = ChangeParked {
+                    stop: Stop::default(),
                     id,
                     change,
                     deadline: Some(Instant::now() + PATIENCE),

@@ -37,6 +37,9 @@ impl InOrder for Record {
     fn parked_id(&self) -> ParkedId {
         ParkedId::of("t", self.partition, self.offset)
     }
+    fn content(&self) -> ContentId {
+        ContentId(Uuid::from_u128(self.key))
+    }
     fn bytes(&self) -> usize {
         10
     }
@@ -70,6 +73,7 @@ fn steps(lanes: &mut Lanes<Record>) -> Vec<String> {
     std::iter::from_fn(|| lanes.next_step())
         .map(|step| match step {
             Step::HandOver(record) => format!("hand over {}", record.offset),
+            Step::Skip(record) => format!("skip {}", record.offset),
             Step::Park(record, Why::Failed(_)) => format!("park {}", record.offset),
             Step::Park(record, Why::Behind(_)) => format!("park {} behind", record.offset),
             Step::Run { single, .. } => format!("run, single: {single}"),
@@ -307,7 +311,7 @@ fn a_revoked_partition_takes_its_lanes_along_and_ends_their_runs() {
         },
         "behind the run, and behind the key"
     );
-    assert!(stop.get());
+    assert!(stop.is_set());
     assert_eq!(ran(&mut lanes, &sick, RunEnd::Stopped), NOTHING);
     assert_eq!(done(&mut lanes, &live, true), NOTHING);
     assert!(lanes.lanes.is_empty());
@@ -370,4 +374,38 @@ fn a_lane_that_is_no_longer_open_in_the_store_is_run_and_found_empty() {
     assert_eq!(steps(&mut lanes), ["run, single: true"]);
     ran(&mut lanes, &first, RunEnd::Empty);
     assert_eq!(arrive(&mut lanes, &[record(1, 10, 1)]), ["hand over 1"]);
+}
+
+#[test]
+fn a_record_that_is_delivered_again_is_skipped_once_the_parked_one_is_dealt_with() {
+    let mut lanes = Lanes::default();
+    let first = record(1, 10, 0);
+    ask(&mut lanes, &first);
+    assert_eq!(steps(&mut lanes), ["run, single: true"]);
+    // It comes again while the lane is worked off, and with it one of the same subject.
+    assert_eq!(arrive(&mut lanes, &[first.clone(), record(1, 10, 1)]), NOTHING);
+    lanes.remember(vec![(first.parked_id(), first.content())]);
+    assert_eq!(ran(&mut lanes, &first, RunEnd::Empty), ["skip 0", "hand over 1"]);
+}
+
+#[test]
+fn a_record_that_waits_for_its_turn_is_skipped_once_the_parked_one_is_dealt_with() {
+    let mut lanes = Lanes::default();
+    let (first, second) = (record(1, 10, 0), record(1, 11, 1));
+    assert_eq!(
+        arrive(&mut lanes, &[first.clone(), second.clone()]),
+        ["hand over 0"]
+    );
+    lanes.remember(vec![(second.parked_id(), second.content())]);
+    assert_eq!(accepted(&mut lanes, &first), ["skip 1"]);
+}
+
+#[test]
+fn another_record_at_the_offset_of_a_closed_one_is_handled() {
+    let mut lanes = Lanes::default();
+    let (closed, other) = (record(1, 10, 0), record(2, 20, 0));
+    lanes.remember(vec![(closed.parked_id(), closed.content())]);
+    assert_eq!(arrive(&mut lanes, &[other]), ["hand over 0"]);
+    lanes.unreadable(closed, failure());
+    assert_eq!(steps(&mut lanes), ["skip 0"], "nor is it parked again");
 }

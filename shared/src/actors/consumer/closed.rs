@@ -1,0 +1,32 @@
+//! The records that were parked and are dealt with, the last ones in the log. They are delivered again
+//! where a crash came between that and the next commit of offsets, or while their lane is worked off.
+
+use std::collections::BTreeMap;
+
+use super::lanes::InOrder;
+use crate::parking::{ContentId, ParkedId};
+
+/// So many are remembered.
+const MOST: usize = 10_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Closed(BTreeMap<ParkedId, ContentId>);
+
+impl Closed {
+    /// These are dealt with.
+    pub fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
+        self.0.extend(closed);
+        while self.0.len() > MOST {
+            self.0.pop_first();
+        }
+    }
+
+    /// Whether this record is. Another one at a reused offset is not.
+    pub fn holds(&self, record: &impl InOrder) -> bool {
+        let content = (!self.0.is_empty()).then(|| self.0.get(&record.parked_id()));
+        content
+            .flatten()
+            .is_some_and(|content| *content == record.content())
+    }
+}
