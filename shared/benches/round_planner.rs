@@ -16,7 +16,7 @@ const COMMANDS_IN_A_ROUND: usize = 256;
 struct Task([DocumentKey; 3]);
 
 impl Waiting for Task {
-    fn claims(&self) -> &[DocumentKey] {
+    fn documents(&self) -> &[DocumentKey] {
         &self.0
     }
 

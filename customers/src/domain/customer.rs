@@ -122,6 +122,8 @@ pub fn change_credit_limit(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     pub(crate) fn customer(credit_limit: i64) -> Customer {

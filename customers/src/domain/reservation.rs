@@ -178,6 +178,8 @@ pub fn release(
 mod tests {
     use contracts::OrderStatus;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::customer::tests::customer;
 

@@ -31,7 +31,7 @@ pub trait Hosted: Sync {
 }
 
 /// A service whose settings are right.
-pub trait Checked {
+pub trait Checked: Send {
     /// Its name.
     fn name(&self) -> &'static str;
     /// Its settings, without those that only it has.

@@ -204,6 +204,8 @@ pub fn cancel(order: Option<&Order>, now: Timestamp) -> Change {
 mod tests {
     use contracts::Refusal;
 
+    use uuid::Uuid;
+
     use super::*;
 
     fn new_order() -> NewOrder {

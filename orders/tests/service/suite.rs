@@ -1,9 +1,11 @@
 //! Orders keeps the promises of every service.
 
 use serde_json::{Value, json};
-use shared::settings::ServiceSettings;
 use testing::{
-    service::bson::{Document, doc},
+    service::{
+        Setup,
+        bson::{Document, doc},
+    },
     service_suite,
     service_suite::{Exchange, ServiceDescription, StrayEnd, WithLists, WithPosts},
 };
@@ -87,9 +89,9 @@ impl WithPosts for Description {
         wrong
     }
 
-    fn ways_to_be_full() -> Vec<fn(&mut ServiceSettings)> {
-        vec![|settings| settings.max_in_flight = 1, |settings| {
-            settings.max_open_orders = 1
+    fn ways_to_be_full() -> Vec<fn(&mut Setup<Orders>)> {
+        vec![|setup| setup.settings.max_in_flight = 1, |setup| {
+            setup.own.max_open_orders.all = 1
         }]
     }
 }

@@ -44,7 +44,7 @@ fn a_caller_who_waits_takes_no_place_from_others() {
 fn a_repeat_that_waits_is_answered_as_stored_however_full_the_service_is() {
     for fill in Description::ways_to_be_full() {
         let mut setup = Setup::<Orders>::new();
-        fill(&mut setup.settings);
+        fill(&mut setup);
         let service = Service::start_on(setup);
         service.until_ready();
         service.setup.log.switch(Mode::Silent);

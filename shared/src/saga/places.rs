@@ -310,7 +310,7 @@ mod tests {
         accept(&backlog, key(1), 45);
         assert!(backlog.begin().wanted.is_empty());
         count(&backlog, 3, 0, &[]);
-        assert!(backlog.0.counts().customers.is_empty(), "nothing is kept of it");
+        assert!(backlog.0.counts().keys.is_empty(), "nothing is kept of it");
         accept(&backlog, key(1), 60);
         assert_eq!(backlog.begin().wanted, [key(1)]);
     }

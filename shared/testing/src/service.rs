@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{DEADLINE, Found, eventually, faults::Switched, http::Client};
 use shared::{
     document_store::{
-        Commit, DocumentKey, DocumentStore, Order, Outcome, Query, Write, embedded::EmbeddedStore,
+        Commit, Direction, DocumentKey, DocumentStore, Outcome, Query, Write, embedded::EmbeddedStore,
     },
     environment::Environment,
     event_log::{ConsumedRecord, EventLog, Header, Position, Record, Tail, TailFrom, embedded::EmbeddedLog},
@@ -107,7 +107,7 @@ impl<S: Service> Setup<S> {
             collection,
             matching: Vec::new(),
             after: None,
-            order: Order::Ascending,
+            order: Direction::Ascending,
             limit: usize::MAX,
         };
         let store = self.store.clone();

@@ -15,7 +15,7 @@ use shared::document_store::{
 
 type Matching = Vec<(&'static str, Vec<IndexValue>)>;
 
-fn query(matching: Matching, after: Option<u128>, order: Order, limit: usize) -> Query {
+fn query(matching: Matching, after: Option<u128>, order: Direction, limit: usize) -> Query {
     Query {
         collection: ITEMS.name,
         matching,
@@ -73,7 +73,7 @@ async fn sixty(subject: &impl StoreUnderTest) -> (std::sync::Arc<dyn DocumentSto
 
 fn expected(
     rows: &[(u128, u128, i32)],
-    order: Order,
+    order: Direction,
     limit: usize,
     fits: impl Fn(&(u128, u128, i32)) -> bool,
 ) -> Vec<u128> {

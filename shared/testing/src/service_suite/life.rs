@@ -50,7 +50,7 @@ pub fn a_service_without_its_log_is_ready_once_it_comes<D: ServiceDescription>()
 }
 
 pub fn while_the_database_is_away_nothing_is_lost<D: ServiceDescription>() {
-    let service = start_with::<D>(|settings| settings.request_timeout = Duration::from_millis(300));
+    let service = start_with::<D>(|setup| setup.settings.request_timeout = Duration::from_millis(300));
     let id = D::store(&service);
     let exchange = D::exchange(&service, Uuid::new_v4());
     service.setup.store.switch(Mode::Fails);
@@ -75,7 +75,7 @@ pub fn while_the_log_is_away_what_is_stored_waits_and_is_announced_when_it_is_ba
 }
 
 pub fn a_dead_letter_that_the_log_does_not_take_holds_no_offset_back_and_follows<D: ServiceDescription>() {
-    let service = start_with::<D>(|settings| settings.shutdown_timeout = Duration::from_millis(300));
+    let service = start_with::<D>(|setup| setup.settings.shutdown_timeout = Duration::from_millis(300));
     service.setup.log.switch(Mode::Silent);
     service.publish_bare(D::HANDLED_EVENT, &json!({ "id": 1 }));
     service.until_parked(1);
@@ -124,7 +124,7 @@ pub fn a_service_without_its_log_takes_posts_and_announces_them_once_it_comes<D:
 }
 
 pub fn a_post_while_the_database_is_away_is_refused_with_the_id_to_repeat_it_with<D: WithPosts>() {
-    let service = start_with::<D>(|settings| settings.request_timeout = Duration::from_millis(300));
+    let service = start_with::<D>(|setup| setup.settings.request_timeout = Duration::from_millis(300));
     service.setup.store.switch(Mode::Fails);
     assert!(until_down(&service, "database").contains("switched off"));
     let refused = post::<D>(&service, &good_body::<D>()).expect(503);
@@ -137,7 +137,7 @@ pub fn a_post_while_the_database_is_away_is_refused_with_the_id_to_repeat_it_wit
 }
 
 pub fn more_than_may_be_under_way_is_503_overloaded_until_the_log_confirms<D: WithPosts>() {
-    let service = start_with::<D>(|settings| settings.max_in_flight = 1);
+    let service = start_with::<D>(|setup| setup.settings.max_in_flight = 1);
     service.setup.log.switch(Mode::Silent);
     let stored = post::<D>(&service, &good_body::<D>()).expect(201);
     let refused = post::<D>(&service, &good_body::<D>()).expect(503);

@@ -16,10 +16,10 @@
 //! out. What is particular to one service stays in its own tests.
 
 use serde_json::Value;
-use shared::{event_log::Record, service::Service, settings::ServiceSettings};
+use shared::{event_log::Record, service::Service};
 use uuid::Uuid;
 
-use super::service::{ServiceUnderTest, bson, event};
+use super::service::{ServiceUnderTest, Setup, bson, event};
 
 mod bodies;
 mod events;
@@ -135,8 +135,8 @@ pub trait WithPosts: ServiceDescription {
     /// Wrong values of fields, as JSON, beside those that are wrong for every UUID and all money.
     fn wrong_values() -> Vec<(&'static str, String)>;
     /// Settings under which the service is full when it holds one resource that is not announced.
-    fn ways_to_be_full() -> Vec<fn(&mut ServiceSettings)> {
-        vec![|settings| settings.max_in_flight = 1]
+    fn ways_to_be_full() -> Vec<fn(&mut Setup<Self::Service>)> {
+        vec![|setup| setup.settings.max_in_flight = 1]
     }
 }
 

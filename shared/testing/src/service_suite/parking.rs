@@ -146,7 +146,7 @@ pub fn a_replay_of_all_that_failed_for_a_reason_is_a_job_that_tells_how_far_it_i
 }
 
 pub fn a_job_goes_on_after_a_restart_where_it_was<D: ServiceDescription>() {
-    let service = start_with::<D>(|settings| settings.partitions = 1);
+    let service = start_with::<D>(|setup| setup.settings.partitions = 1);
     let key = Uuid::new_v4();
     for _ in 0..20 {
         poison::<D>(&service, key);

@@ -31,7 +31,7 @@ pub fn stopping_finishes_what_is_under_way<D: ServiceDescription>() {
 }
 
 pub fn what_a_stop_could_not_finish_goes_on_at_the_next_start<D: ServiceDescription>() {
-    let service = start_with::<D>(|settings| settings.shutdown_timeout = Duration::from_millis(300));
+    let service = start_with::<D>(|setup| setup.settings.shutdown_timeout = Duration::from_millis(300));
     service.setup.log.switch(Mode::Silent);
     let id = D::store(&service);
     let (in_time, setup) = service.stop();
@@ -64,7 +64,7 @@ pub fn a_restart_begins_where_the_last_run_ended<D: ServiceDescription>() {
 }
 
 pub fn while_load_balancers_notice_a_service_that_stops_serves_on_and_is_not_ready<D: WithPosts>() {
-    let service = start_with::<D>(|settings| settings.drain_delay = Duration::from_secs(2));
+    let service = start_with::<D>(|setup| setup.settings.drain_delay = Duration::from_secs(2));
     let http = service.http.clone();
     let stopped = thread::spawn(move || service.stop().0);
     let refused = loop {

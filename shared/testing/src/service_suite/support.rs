@@ -1,7 +1,7 @@
 //! What the promises are checked with.
 
 use serde_json::{Value, json};
-use shared::{service::Service, settings::ServiceSettings};
+use shared::service::Service;
 use uuid::Uuid;
 
 use super::{Exchange, ServiceDescription, UnderTest, WithPosts};
@@ -14,9 +14,9 @@ use crate::{
 pub const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Starts it with settings of this test, and waits until it is ready.
-pub(super) fn start_with<D: ServiceDescription>(change: impl FnOnce(&mut ServiceSettings)) -> UnderTest<D> {
+pub(super) fn start_with<D: ServiceDescription>(change: impl FnOnce(&mut Setup<D::Service>)) -> UnderTest<D> {
     let mut setup = Setup::<D::Service>::new();
-    change(&mut setup.settings);
+    change(&mut setup);
     start_on_ready::<D>(setup)
 }
 
