@@ -25,6 +25,7 @@ pub struct CustomersWorkspace {
 
 impl Workspace for CustomersWorkspace {
     const ATOMIC: bool = true;
+    const COLLECTIONS: &'static [CollectionSettings] = &[Customer::COLLECTION, Reservation::COLLECTION];
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
         let mut collections: Vec<&mut dyn Copies> = vec![&mut self.customers, &mut self.reservations];
         collections.extend(self.parked.collections());

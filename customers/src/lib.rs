@@ -22,7 +22,6 @@ pub mod http;
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
-    document_store::{CollectionSettings, Document},
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -43,8 +42,6 @@ impl Service for Customers {
         group: "customer-service",
         database: "customers",
     };
-    const COLLECTIONS: &'static [CollectionSettings] =
-        &[domain::Customer::COLLECTION, domain::Reservation::COLLECTION];
     const OPENAPI: &'static str = http::OPENAPI;
     type Settings = ();
     type Workspace = documents::CustomersWorkspace;

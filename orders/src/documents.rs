@@ -5,7 +5,7 @@
 
 use contracts::OrderStatus;
 use shared::{
-    actors::repository::{Copies, CopiesOf, Parking, Workspace},
+    actors::repository::{CopiesOf, WorkspaceOf},
     document_store::{CollectionSettings, Document, Index},
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
@@ -24,41 +24,22 @@ const CREATION: i64 = 1;
 const END: i64 = 2;
 
 /// The documents of a round.
-#[derive(Default)]
-pub struct OrdersWorkspace {
-    /// Orders.
-    pub orders: CopiesOf<Order>,
-    parked: Parking,
-}
+pub type OrdersWorkspace = WorkspaceOf<Order>;
 
-impl Workspace for OrdersWorkspace {
-    const ATOMIC: bool = false;
-    fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        let mut collections: Vec<&mut dyn Copies> = vec![&mut self.orders];
-        collections.extend(self.parked.collections());
-        collections
-    }
-    fn parked(&mut self) -> &mut Parking {
-        &mut self.parked
-    }
-}
-
-impl OrdersWorkspace {
-    /// Puts a changed order and announces its end, which came at `now` from `context`.
-    pub fn put(&mut self, change: &Change, context: &Context, now: Timestamp) {
-        let Change::Finished(order, announced) = change else {
-            return;
-        };
-        let mut order = order.clone();
-        let event = match announced {
-            Final::Shipped(event) => ending(&order, event, now, context),
-            Final::Cancelled(event) => {
-                order.end_context = Some(context.clone());
-                ending(&order, event, now, context)
-            }
-        };
-        self.orders.put(order, [event]);
-    }
+/// Puts a changed order and announces its end, which came at `now` from `context`.
+pub fn put(documents: &mut OrdersWorkspace, change: &Change, context: &Context, now: Timestamp) {
+    let Change::Finished(order, announced) = change else {
+        return;
+    };
+    let mut order = order.clone();
+    let event = match announced {
+        Final::Shipped(event) => ending(&order, event, now, context),
+        Final::Cancelled(event) => {
+            order.end_context = Some(context.clone());
+            ending(&order, event, now, context)
+        }
+    };
+    documents.put(order, [event]);
 }
 
 /// The event that announces the end of an order, which came at `time` from `context`.
@@ -87,7 +68,7 @@ impl Saga for Order {
     const KEY: &'static str = "customerId";
 
     fn copies(documents: &mut OrdersWorkspace) -> &mut CopiesOf<Order> {
-        &mut documents.orders
+        documents.copies()
     }
 
     fn about(&self) -> About {

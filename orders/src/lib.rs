@@ -23,7 +23,6 @@ pub mod settings;
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
-    document_store::{CollectionSettings, Document},
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -44,7 +43,6 @@ impl Service for Orders {
         group: "order-service",
         database: "orders",
     };
-    const COLLECTIONS: &'static [CollectionSettings] = &[domain::Order::COLLECTION];
     const OPENAPI: &'static str = http::OPENAPI;
     type Settings = settings::Settings;
     type Workspace = documents::OrdersWorkspace;

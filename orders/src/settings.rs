@@ -48,19 +48,6 @@ pub struct Settings {
     pub reannounce_after: Duration,
 }
 
-/// As where nothing is set.
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            max_open_orders: Limits {
-                all: 50_000,
-                of_key: 5_000,
-            },
-            reannounce_after: Duration::from_secs(30),
-        }
-    }
-}
-
 impl OwnSettings for Settings {
     type Arguments = Arguments;
 
@@ -119,9 +106,15 @@ mod tests {
                 of_key: 400
             }
         );
-        let unset = check(&[]).expect("the defaults are right");
-        assert_eq!(unset.max_open_orders, Settings::default().max_open_orders);
-        assert_eq!(unset.reannounce_after, Settings::default().reannounce_after);
+        let unset = Settings::unset();
+        assert_eq!(
+            unset.max_open_orders,
+            Limits {
+                all: 50_000,
+                of_key: 5_000
+            }
+        );
+        assert_eq!(unset.reannounce_after, Duration::from_secs(30));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use actix::Recipient;
 use contracts::CustomerId;
 use shared::{
-    actors::repository::{Execute, Find, Found, List},
-    admission::{Admission, AskError},
-    document_store::{Document, IndexValue, PageQuery},
+    actors::repository::{Execute, Found},
+    admission::{Admission, AskError, Reader},
+    document_store::{IndexValue, PageQuery},
     envelope::Context,
     money::Money,
     service::Kit,
@@ -24,9 +24,8 @@ pub struct Endpoints {
     admission: Admission,
     create: Recipient<Execute<CreateCustomer>>,
     change_credit_limit: Recipient<Execute<ChangeCreditLimit>>,
-    find: Recipient<Find<Customer>>,
-    list: Recipient<List<Customer>>,
-    reservations: Recipient<List<Reservation>>,
+    customers: Reader<Customer>,
+    reservations: Reader<Reservation>,
 }
 
 impl Endpoints {
@@ -36,9 +35,8 @@ impl Endpoints {
             admission: kit.admission.clone(),
             create: repository.clone().recipient(),
             change_credit_limit: repository.clone().recipient(),
-            find: repository.clone().recipient(),
-            list: repository.clone().recipient(),
-            reservations: repository.clone().recipient(),
+            customers: kit.reader(),
+            reservations: kit.reader(),
         }
     }
 
@@ -56,7 +54,7 @@ impl Endpoints {
             return admitted.execute(&self.create, command).await;
         }
         let known = match named {
-            true => self.admission.look_up(&self.find, new.id.0).await?,
+            true => self.customers.look_up(new.id).await?,
             // Nobody can have used an id that was made a moment ago.
             false => None,
         };
@@ -83,13 +81,12 @@ impl Endpoints {
 
     /// One customer.
     pub async fn find(&self, id: Uuid) -> Result<Found<Customer>, AskError> {
-        self.admission.ask(&self.find, Find::new([id])).await
+        self.customers.find(id).await
     }
 
     /// A page of customers, the newest first.
     pub async fn list(&self, page: PageQuery) -> Result<Found<Customer>, AskError> {
-        let query = page.query(Customer::COLLECTION.name, vec![]);
-        self.admission.ask(&self.list, List::new(query)).await
+        self.customers.page(page, vec![]).await
     }
 
     /// A page of a customer's reservations, the newest first.
@@ -99,7 +96,6 @@ impl Endpoints {
         page: PageQuery,
     ) -> Result<Found<Reservation>, AskError> {
         let matching = vec![("customerId", vec![IndexValue::Uuid(of.0)])];
-        let query = page.query(Reservation::COLLECTION.name, matching);
-        self.admission.ask(&self.reservations, List::new(query)).await
+        self.reservations.page(page, matching).await
     }
 }

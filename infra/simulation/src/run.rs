@@ -21,7 +21,7 @@ use shared::{
     logging::LogFormat,
     saga::Pauses,
     service::Service,
-    settings::ServiceSettings,
+    settings::{OwnSettings, ServiceSettings},
 };
 use tokio::time::Instant;
 
@@ -145,7 +145,7 @@ async fn play(seed: u64, records: bool) -> Outcome {
     };
     let of_orders = orders::settings::Settings {
         reannounce_after: REANNOUNCE_AFTER,
-        ..Default::default()
+        ..OwnSettings::unset()
     };
     let stage = Stage {
         orders: instances::<Orders>(&of_orders, &world, &orders_database, count()),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use actix::Recipient;
 use contracts::{OrderId, OrderStatus};
 use shared::{
-    actors::repository::{Execute, Find, Found, List},
-    admission::{Admission, AskError},
-    document_store::{Document, IndexValue, PageQuery},
+    actors::repository::{Execute, Found},
+    admission::{Admission, AskError, Reader},
+    document_store::{IndexValue, PageQuery},
     envelope::Context,
     saga::{Full, Sagas},
     service::Kit,
@@ -26,8 +26,7 @@ pub struct Endpoints {
     admission: Admission,
     create: Recipient<Execute<CreateOrder>>,
     cancel: Recipient<Execute<CancelOrder>>,
-    find: Recipient<Find<Order>>,
-    list: Recipient<List<Order>>,
+    orders: Reader<Order>,
     sagas: Sagas<Order>,
 }
 
@@ -53,8 +52,7 @@ impl Endpoints {
             admission: kit.admission.clone(),
             create: repository.clone().recipient(),
             cancel: repository.clone().recipient(),
-            find: repository.clone().recipient(),
-            list: repository.clone().recipient(),
+            orders: kit.reader(),
             sagas,
         }
     }
@@ -77,7 +75,7 @@ impl Endpoints {
             Err(full) => full,
         };
         let known = match named {
-            true => self.admission.look_up(&self.find, new.id.0).await?,
+            true => self.orders.look_up(new.id).await?,
             // Nobody can have used an id that was made a moment ago.
             false => None,
         };
@@ -99,7 +97,7 @@ impl Endpoints {
 
     /// One order.
     pub async fn find(&self, id: Uuid) -> Result<Found<Order>, AskError> {
-        self.admission.ask(&self.find, Find::new([id])).await
+        self.orders.find(id).await
     }
 
     /// A page of orders, the newest first.
@@ -119,8 +117,7 @@ impl Endpoints {
             (None, Some(_)) => vec![statuses],
             (None, None) => vec![],
         };
-        let query = page.query(Order::COLLECTION.name, matching);
-        self.admission.ask(&self.list, List::new(query)).await
+        self.orders.page(page, matching).await
     }
 
     /// The order once it is final; `None` where the time is up before, or nobody may wait: the service

@@ -303,3 +303,38 @@ impl Event for OrderCancelled {
             .with("order_id", self.id)
     }
 }
+
+/// The shipment of an order is prepared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShipmentPrepared {
+    /// The order.
+    pub order_id: OrderId,
+    /// Who ordered, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// What the customer follows the parcel by.
+    pub tracking_number: String,
+}
+
+impl Event for ShipmentPrepared {
+    const NAME: &'static str = "ShipmentPrepared";
+    fn read(mut fields: Fields<'_>) -> Result<Self, Vec<FieldError>> {
+        let order_id = fields.required::<OrderId>("orderId");
+        let customer_id = fields.optional::<CustomerId>("customerId");
+        let tracking_number = fields.required::<DisplayName>("trackingNumber");
+        match (order_id, customer_id, tracking_number) {
+            (Some(order_id), Some(customer_id), Some(tracking_number)) => Ok(ShipmentPrepared {
+                order_id,
+                customer_id,
+                tracking_number,
+            }),
+            _ => Err(fields.into_errors()),
+        }
+    }
+    fn about(&self) -> About {
+        About::default()
+            .with_some("customer_id", self.customer_id)
+            .with("order_id", self.order_id)
+    }
+}

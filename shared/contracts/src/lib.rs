@@ -6,7 +6,7 @@ mod ids;
 
 pub use events::{
     CreditLimitChanged, CustomerCreated, OrderCancelled, OrderCreated, OrderShipped, OrderStatus,
-    OrderValidated,
+    OrderValidated, ShipmentPrepared,
 };
 pub use ids::{CancelReason, CustomerId, OrderId, Refusal};
 use shared::events::Event;
@@ -22,4 +22,5 @@ pub const EVENTS: &[&str] = &[
     OrderValidated::NAME,
     OrderShipped::NAME,
     OrderCancelled::NAME,
+    ShipmentPrepared::NAME,
 ];

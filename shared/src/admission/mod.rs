@@ -18,8 +18,10 @@ use crate::{
 };
 
 mod lifecycle;
+mod reader;
 
 pub use lifecycle::{Lifecycle, UnderWay};
+pub use reader::Reader;
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -43,6 +43,13 @@ pub struct CollectionSettings {
     pub indexes: &'static [Index],
 }
 
+impl CollectionSettings {
+    /// A collection of this name with these indexes.
+    pub const fn new(name: &'static str, indexes: &'static [Index]) -> CollectionSettings {
+        CollectionSettings { name, indexes }
+    }
+}
+
 /// An index over some fields and, last, `_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{AnnouncedAgain, Saga};
 use crate::{
-    actors::repository::{Copies, CopiesOf, Parking, Workspace},
+    actors::repository::{CopiesOf, WorkspaceOf},
     document_store::{CollectionSettings, Document, Index},
     envelope::OutboxEvent,
     environment::Timestamp,
@@ -58,28 +58,14 @@ impl Document for Parcel {
     }
 }
 
-#[derive(Default)]
-pub struct Parcels {
-    parcels: CopiesOf<Parcel>,
-    parked: Parking,
-}
-
-impl Workspace for Parcels {
-    const ATOMIC: bool = false;
-    fn collections(&mut self) -> Vec<&mut dyn Copies> {
-        vec![&mut self.parcels]
-    }
-    fn parked(&mut self) -> &mut Parking {
-        &mut self.parked
-    }
-}
+pub type Parcels = WorkspaceOf<Parcel>;
 
 impl Saga for Parcel {
     type Workspace = Parcels;
     const OPEN: (&'static str, i32) = ("state", 0);
     const KEY: &'static str = "houseId";
     fn copies(workspace: &mut Parcels) -> &mut CopiesOf<Parcel> {
-        &mut workspace.parcels
+        workspace.copies()
     }
     fn about(&self) -> About {
         About::default()

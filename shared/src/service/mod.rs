@@ -20,8 +20,8 @@ use crate::{
         publisher::{Publish, PublisherActor},
         repository::{RepositoryActor, RepositorySettings, Workspace},
     },
-    admission::Admission,
-    document_store::{CollectionSettings, DocumentStore},
+    admission::{Admission, Reader},
+    document_store::{Document, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
     events::dead_letter_topic,
@@ -55,8 +55,6 @@ pub trait Service: 'static {
     const EVENTS: &'static [&'static str];
     /// Defaults of its settings.
     const DEFAULTS: Defaults;
-    /// Its collections.
-    const COLLECTIONS: &'static [CollectionSettings];
     /// The description of its HTTP interface.
     const OPENAPI: &'static str;
     /// Settings that only it has.
@@ -88,6 +86,15 @@ pub struct Kit<W: Workspace> {
 }
 
 impl<W: Workspace> Kit<W> {
+    /// Reads documents for requests.
+    pub fn reader<D: Document + Send>(&self) -> Reader<D> {
+        Reader {
+            admission: self.admission.clone(),
+            find: self.repository.clone().recipient(),
+            list: self.repository.clone().recipient(),
+        }
+    }
+
     /// For an actor that the service cannot do without.
     pub fn essential(&self, name: &'static str) -> Essential {
         self.essentials.guard(name)
@@ -164,7 +171,7 @@ impl<S: Service> Actors<S> {
         .start();
         let repository = RepositoryActor::new(RepositorySettings {
             store: ports.store.clone(),
-            collections: S::COLLECTIONS,
+            collections: S::Workspace::COLLECTIONS,
             publisher: publisher.clone().recipient(),
             environment: environment.clone(),
             metrics: metrics.clone(),
@@ -196,7 +203,7 @@ impl<S: Service> Actors<S> {
         };
         let begin = BeginWhenReady {
             topics: topics(settings),
-            collections: S::COLLECTIONS,
+            collections: S::Workspace::COLLECTIONS,
             ports,
             desk: ParkingDesk {
                 group: settings.group.clone(),

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
-use clap::Args;
+use clap::{Args, Command, FromArgMatches};
 
 use crate::{http::parse_duration, logging::LogFormat};
 
@@ -167,12 +167,24 @@ pub struct ServiceSettings {
 }
 
 /// Settings that only one service has.
-pub trait OwnSettings: Clone + Default + Send + 'static {
+pub trait OwnSettings: Clone + Send + 'static {
     /// Its flags and environment variables, as they were given.
     type Arguments: Args + Clone + fmt::Debug;
 
     /// Checks them; what is wrong is noted.
     fn check(arguments: &Self::Arguments, check: &mut Check) -> Option<Self>;
+
+    /// As where nothing is set, whatever the environment says.
+    fn unset() -> Self {
+        let command = Self::Arguments::augment_args(Command::new("")).no_binary_name(true);
+        let command = command.mut_args(|argument| argument.env(None::<&'static str>));
+        let matches = command.get_matches_from([""; 0]);
+        let arguments = Self::Arguments::from_arg_matches(&matches);
+        let checked = arguments
+            .ok()
+            .and_then(|given| Self::check(&given, &mut Check::default()));
+        checked.expect("defaults are right")
+    }
 }
 
 /// A service without settings of its own.

@@ -22,7 +22,7 @@ use shared::{
     events::dead_letter_topic,
     logging::LogFormat,
     service::{Ports, Service, start},
-    settings::ServiceSettings,
+    settings::{OwnSettings, ServiceSettings},
 };
 
 /// What documents are made of, for tests that look at them as a tool does.
@@ -75,7 +75,7 @@ impl<S: Service> Setup<S> {
         };
         Setup {
             settings,
-            own: S::Settings::default(),
+            own: S::Settings::unset(),
             log: Arc::new(Switched::new(log)),
             store: Arc::new(Switched::new(store)),
         }

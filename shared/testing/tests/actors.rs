@@ -66,6 +66,7 @@ struct Accounts {
 }
 
 impl Workspace for Accounts {
+    const COLLECTIONS: &'static [CollectionSettings] = &[Account::COLLECTION];
     const ATOMIC: bool = true;
     fn collections(&mut self) -> Vec<&mut dyn Copies> {
         let mut collections: Vec<&mut dyn Copies> = vec![&mut self.accounts];

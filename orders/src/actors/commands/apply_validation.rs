@@ -10,7 +10,7 @@ use shared::{
 
 use super::log_change;
 use crate::{
-    documents::{OrdersWorkspace, ending},
+    documents::{OrdersWorkspace, ending, put},
     domain::{self, Change, Order},
 };
 
@@ -32,9 +32,9 @@ impl Command for ApplyValidation {
     }
 
     fn decide(&self, documents: &mut OrdersWorkspace, now: Timestamp) -> Change {
-        let order = documents.orders.get(self.validation.order_id);
+        let order = documents.get(self.validation.order_id);
         let change = domain::apply_validation(order, &self.validation, now);
-        documents.put(&change, &self.context, now);
+        put(documents, &change, &self.context, now);
         if let Change::AlreadyFinal(_) = change {
             heal(documents, &self.validation, now);
         }
@@ -49,12 +49,12 @@ impl Command for ApplyValidation {
 /// Announces the end of a cancelled order again where Customers seems not to have heard of it. The
 /// time and the context of its end are stored, so it is the same event to the byte.
 fn heal(documents: &mut OrdersWorkspace, validation: &OrderValidated, now: Timestamp) {
-    let Some(order) = documents.orders.get(validation.order_id) else {
+    let Some(order) = documents.get(validation.order_id) else {
         return;
     };
     if let Some(event) = domain::cancelled_again(order, validation, now) {
         let context = order.end_context.as_ref().unwrap_or(&order.context);
         let event = ending(order, &event, order.updated_at, context);
-        documents.orders.put(order.clone(), [event]);
+        documents.put(order.clone(), [event]);
     }
 }

@@ -10,7 +10,7 @@ use shared::{
 
 use super::log_change;
 use crate::{
-    documents::OrdersWorkspace,
+    documents::{OrdersWorkspace, put},
     domain::{self, Change, Order},
 };
 
@@ -32,8 +32,8 @@ impl Command for CancelOrder {
     }
 
     fn decide(&self, documents: &mut OrdersWorkspace, now: Timestamp) -> Change {
-        let change = domain::cancel(documents.orders.get(self.order_id), now);
-        documents.put(&change, &self.context, now);
+        let change = domain::cancel(documents.get(self.order_id), now);
+        put(documents, &change, &self.context, now);
         change
     }
 

@@ -36,9 +36,9 @@ impl Command for CreateOrder {
     }
 
     fn decide(&self, documents: &mut OrdersWorkspace, now: Timestamp) -> Creation {
-        let creation = domain::create(documents.orders.get(self.new.id), &self.new, &self.context, now);
+        let creation = domain::create(documents.get(self.new.id), &self.new, &self.context, now);
         if let Creation::Created(order) = &creation {
-            documents.orders.put(order.clone(), [order.announcement()]);
+            documents.put(order.clone(), [order.announcement()]);
         }
         creation
     }

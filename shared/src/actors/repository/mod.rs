@@ -47,7 +47,7 @@ use planner::RoundPlanner;
 pub use queries::{Count, Find, Found, List};
 use round::{Aftermath, Ended, Tools};
 use sweep::SweptTo;
-pub use workspace::{Change, Copies, CopiesOf, Parking, Workspace};
+pub use workspace::{Change, Copies, CopiesOf, Parking, Workspace, WorkspaceOf};
 
 /// How often commands are looked for that wait behind stuck rounds beyond their deadline.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);

@@ -303,6 +303,7 @@ mod tests {
     use super::*;
     use crate::{
         actors::repository::{Copies, Parking},
+        document_store::CollectionSettings,
         event_log::{ConsumedRecord, Position},
         parking::NewParked,
     };
@@ -341,6 +342,7 @@ mod tests {
 
     impl Workspace for OnlyParked {
         const ATOMIC: bool = false;
+        const COLLECTIONS: &'static [CollectionSettings] = &[];
         fn collections(&mut self) -> Vec<&mut dyn Copies> {
             self.0.collections().into()
         }

@@ -22,6 +22,8 @@ pub trait Workspace: Default + 'static {
     /// Whether what a round changes has to be written all or nothing. Without, each document stands
     /// for itself, which needs no transaction.
     const ATOMIC: bool;
+    /// How its own collections are stored.
+    const COLLECTIONS: &'static [CollectionSettings];
     /// Its collections, [`Workspace::parked`] among them.
     fn collections(&mut self) -> Vec<&mut dyn Copies>;
     /// Records that could not be handled.
@@ -42,6 +44,51 @@ impl Parking {
     /// For [`Workspace::collections`].
     pub fn collections(&mut self) -> [&mut dyn Copies; 2] {
         [&mut self.records, &mut self.jobs]
+    }
+}
+
+/// The workspace of a service with one collection. Its documents are all or nothing by themselves.
+pub struct WorkspaceOf<D> {
+    copies: CopiesOf<D>,
+    parked: Parking,
+}
+
+impl<D> Default for WorkspaceOf<D> {
+    fn default() -> Self {
+        WorkspaceOf {
+            copies: CopiesOf::default(),
+            parked: Parking::default(),
+        }
+    }
+}
+
+impl<D: Document> WorkspaceOf<D> {
+    /// See [`CopiesOf::get`].
+    pub fn get(&self, id: impl Into<Uuid>) -> Option<&D> {
+        self.copies.get(id)
+    }
+
+    /// See [`CopiesOf::put`].
+    pub fn put(&mut self, document: D, events: impl IntoIterator<Item = OutboxEvent>) {
+        self.copies.put(document, events);
+    }
+
+    /// The copies.
+    pub fn copies(&mut self) -> &mut CopiesOf<D> {
+        &mut self.copies
+    }
+}
+
+impl<D: Document> Workspace for WorkspaceOf<D> {
+    const ATOMIC: bool = false;
+    const COLLECTIONS: &'static [CollectionSettings] = &[D::COLLECTION];
+    fn collections(&mut self) -> Vec<&mut dyn Copies> {
+        let mut collections: Vec<&mut dyn Copies> = vec![&mut self.copies];
+        collections.extend(self.parked.collections());
+        collections
+    }
+    fn parked(&mut self) -> &mut Parking {
+        &mut self.parked
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     JSON, ServiceDescription, UnderTest, is_problem,
-    support::{list_path, path_of},
+    support::{collections, list_path, path_of},
 };
 use crate::service::ServiceUnderTest;
 
@@ -123,7 +123,7 @@ pub fn a_parameter_that_is_not_known_is_400<D: ServiceDescription>() {
 
 pub fn what_cannot_be_read_is_not_said_to_be_missing_and_others_are_found<D: ServiceDescription>() {
     let service: UnderTest<D> = ServiceUnderTest::start();
-    let collection = D::Service::COLLECTIONS[0].name;
+    let collection = collections::<D>()[0].name;
     let well = path_of::<D>(D::store(&service));
     let found = service.http.get(&well).expect(200).json();
     for fields in D::unreadable() {

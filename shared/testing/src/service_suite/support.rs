@@ -1,7 +1,7 @@
 //! What the promises are checked with.
 
 use serde_json::{Value, json};
-use shared::service::Service;
+use shared::{actors::repository::Workspace, document_store::CollectionSettings, service::Service};
 use uuid::Uuid;
 
 use super::{Exchange, ServiceDescription, UnderTest, WithPosts};
@@ -25,6 +25,11 @@ pub(super) fn start_on_ready<D: ServiceDescription>(setup: Setup<D::Service>) ->
     let service: UnderTest<D> = ServiceUnderTest::start_on(setup);
     service.until_ready();
     service
+}
+
+/// How the service's documents are stored.
+pub(super) fn collections<D: ServiceDescription>() -> &'static [CollectionSettings] {
+    <<D::Service as Service>::Workspace as Workspace>::COLLECTIONS
 }
 
 /// The path of one resource.
@@ -68,7 +73,7 @@ pub fn is_problem(what: &str, answer: &Answer, status: u16, code: &str, field: O
 /// Nothing was stored, and what is good is stored, shown and handled.
 #[track_caller]
 pub(super) fn is_well<D: ServiceDescription>(service: &UnderTest<D>) {
-    for collection in D::Service::COLLECTIONS {
+    for collection in collections::<D>() {
         let name = collection.name;
         assert_eq!(service.setup.count(name), 0, "documents in {name}");
     }
