@@ -14,7 +14,6 @@ use crate::{
     event_log::{ConsumedRecord, Header, Position, Record},
     events::{About, Event, EventId},
     json::{FieldError, Fields, Malformed, Text},
-    mutants::{self, Mutant},
     parking::ParkedHeader,
 };
 
@@ -204,9 +203,7 @@ impl OutboxEvent {
         header("content-type", "application/json".into());
         Record {
             topic: topic.to_owned(),
-            key: (self.about.key())
-                .filter(|_| !mutants::is_active(Mutant::UnkeyedRecords))
-                .map(|key| key.to_string().into_bytes()),
+            key: self.about.key().map(|key| key.to_string().into_bytes()),
             value: Some(serde_json::to_vec(&value).expect("two strings are always JSON")),
             headers,
         }

@@ -17,7 +17,6 @@
 //! | [`logging`], [`metrics`], [`settings`] | seen and set from outside |
 //! | [`service`], [`program`] | a service from start to stop, and the program around it |
 //! | [`operator`] | what the program asks a running service |
-//! | [`mutants`] | faults to build in, which tests have to find |
 //!
 //! Deliberately absent: no actor but the RepositoryActor holds a [`document_store`]; no callback of
 //! a rebalance waits for anything; no timer stands between a command and its commit.
@@ -42,4 +41,3 @@ pub mod settings;
 pub mod service;
 pub mod operator;
 pub mod program;
-pub mod mutants;

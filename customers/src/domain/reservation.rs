@@ -3,12 +3,7 @@
 
 use contracts::{CustomerId, OrderCreated, OrderId, OrderValidated, Refusal};
 use serde::{Deserialize, Serialize};
-use shared::{
-    envelope::Context,
-    environment::Timestamp,
-    money::Money,
-    mutants::{self, Mutant},
-};
+use shared::{envelope::Context, environment::Timestamp, money::Money};
 
 use super::Customer;
 
@@ -86,7 +81,7 @@ pub fn reserve(
     context: &Context,
     now: Timestamp,
 ) -> Decision {
-    if let Some(known) = known.filter(|_| !mutants::is_active(Mutant::SkipKnownReservation)) {
+    if let Some(known) = known {
         return Decision::Known(known.clone());
     }
     let decided = |state, reason| Reservation {
@@ -103,9 +98,7 @@ pub fn reserve(
         return Decision::Refused(decided(ReservationState::Refused, Some(Refusal::UnknownCustomer)));
     };
     match customer.reserved.checked_add(order.amount) {
-        Some(reserved)
-            if customer.available() >= order.amount || mutants::is_active(Mutant::IgnoreCredit) =>
-        {
+        Some(reserved) if customer.available() >= order.amount => {
             let customer = Customer {
                 reserved,
                 updated_at: now,
@@ -152,9 +145,7 @@ pub fn release(
             context: context.clone(),
         }),
         (Some(held), Some(customer))
-            if held.state == ReservationState::Held
-                && held.customer_id == customer.id
-                && !mutants::is_active(Mutant::ForgetRelease) =>
+            if held.state == ReservationState::Held && held.customer_id == customer.id =>
         {
             // A held amount is part of the sum, so the difference is exact and not negative.
             let reserved = customer.reserved.checked_sub(held.amount).unwrap_or(Money::ZERO);

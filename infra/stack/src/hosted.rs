@@ -11,7 +11,14 @@ use shared::{
 };
 
 /// The services of the whole, in the order in which they are started.
-pub const SERVICES: &[&dyn Hosted] = &[&Host::<customers::Customers>::NEW, &Host::<orders::Orders>::NEW];
+pub const SERVICES: &[&dyn Hosted] = &[
+    &Host::<customers::Customers>::NEW,
+    &Host::<orders::Orders>::NEW,
+    &Host::<shipping::Shipping>::NEW,
+];
+
+/// Started only where it is asked for: an example.
+pub const SHIPPING: &str = shipping::NAME;
 
 /// A service that can be a part of the whole.
 pub trait Hosted: Sync {

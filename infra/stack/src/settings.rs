@@ -11,7 +11,7 @@ use shared::{
 
 use crate::{
     engines::Engines,
-    hosted::{Checked, SERVICES},
+    hosted::{Checked, SERVICES, SHIPPING},
 };
 
 /// Orders and Customers in one process. Without Kafka and MongoDB they run on an embedded log and
@@ -22,6 +22,9 @@ struct Line {
     /// Directory of the embedded log and databases [default: .data, for the demo .data/demo]
     #[arg(long, env = "DATA_DIR", value_name = "DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
+    /// Start Shipping as well, the example of a third service
+    #[arg(long, env = "WITH_SHIPPING", hide_env_values = true)]
+    with_shipping: bool,
     #[command(flatten)]
     engines: EngineArguments,
     #[command(flatten)]
@@ -99,8 +102,10 @@ impl Program {
     pub fn check(&self) -> Result<StackSettings, Vec<SettingError>> {
         let demo = matches!(self.line.command, Some(Command::Demo));
         let mut check = Check::default();
-        let services: Vec<_> = SERVICES
+        let wanted = SERVICES
             .iter()
+            .filter(|service| service.name() != SHIPPING || self.line.with_shipping);
+        let services: Vec<_> = wanted
             .map(|service| service.check(&self.matches, &self.line.arguments, demo, &mut check))
             .collect();
         let operates = matches!(self.line.command, Some(Command::Parked(_)));

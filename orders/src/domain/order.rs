@@ -12,13 +12,7 @@ use contracts::{
     OrderValidated,
 };
 use serde::{Deserialize, Serialize};
-use shared::{
-    envelope::Context,
-    environment::Timestamp,
-    money::Money,
-    mutants::{self, Mutant},
-    saga::AnnouncedAgain,
-};
+use shared::{envelope::Context, environment::Timestamp, money::Money, saga::AnnouncedAgain};
 
 /// An order, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +73,7 @@ impl Order {
     fn cancelled(&self, reason: CancelReason, now: Timestamp) -> (Order, Final) {
         let order = Order {
             status: OrderStatus::Cancelled,
-            reason: (!mutants::is_active(Mutant::DropReason)).then_some(reason),
+            reason: Some(reason),
             updated_at: now,
             ..self.clone()
         };
@@ -126,7 +120,7 @@ pub enum Creation {
 
 /// Decides about a new order.
 pub fn create(existing: Option<&Order>, new: &NewOrder, context: &Context, now: Timestamp) -> Creation {
-    match existing.filter(|_| !mutants::is_active(Mutant::CreateAgain)) {
+    match existing {
         Some(known) => create_again(known, new),
         None => Creation::Created(Order {
             id: new.id,
@@ -168,10 +162,7 @@ pub fn apply_validation(order: Option<&Order>, validation: &OrderValidated, now:
     let Some(order) = order else {
         return Change::Unknown;
     };
-    if order.status.is_final() && !mutants::is_active(Mutant::ValidateFinalOrder) {
-        return Change::AlreadyFinal(order.clone());
-    }
-    if mutants::is_active(Mutant::IgnoreValidation) {
+    if order.status.is_final() {
         return Change::AlreadyFinal(order.clone());
     }
     let (order, announced) = if validation.is_valid {

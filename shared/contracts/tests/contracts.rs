@@ -7,7 +7,7 @@ use std::path::Path;
 
 use contracts::{
     CancelReason, CreditLimitChanged, CustomerCreated, CustomerId, OrderCancelled, OrderCreated, OrderId,
-    OrderShipped, OrderStatus, OrderValidated, Refusal,
+    OrderShipped, OrderStatus, OrderValidated, Refusal, ShipmentPrepared,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -187,6 +187,16 @@ fn order_cancelled_is_written_exactly_and_read_back() {
         };
         is_golden(&format!("OrderCancelled.{reason}"), &event, "orders", true);
     }
+}
+
+#[test]
+fn shipment_prepared_is_written_exactly_and_read_back() {
+    let event = ShipmentPrepared {
+        order_id: order(),
+        customer_id: Some(customer()),
+        tracking_number: "SHP097343141808".to_owned(),
+    };
+    is_golden("ShipmentPrepared", &event, "shipping", true);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use shared::{
     envelope::{Context, OutboxEvent},
     environment::Timestamp,
     logging::Step,
-    mutants::{self, Mutant},
 };
 
 use crate::{
@@ -42,7 +41,6 @@ impl Command for ReserveCredit {
     fn decide(&self, documents: &mut CustomersWorkspace, now: Timestamp) -> Decision {
         let OrderCreated { id, customer_id, .. } = self.order;
         let customer = documents.customers.get(customer_id);
-        let customer = customer.filter(|_| !mutants::is_active(Mutant::RefuseEverybody));
         let known = documents.reservations.get(id);
         let decision = domain::reserve(customer, known, &self.order, &self.context, now);
         let reservation = match &decision {
@@ -53,18 +51,8 @@ impl Command for ReserveCredit {
             Decision::Refused(reservation) | Decision::Known(reservation) => reservation,
         };
         if let Some(said) = reservation.validation() {
-            let Reservation {
-                decided_at, context, ..
-            } = reservation;
-            let restamped = mutants::is_active(Mutant::RestampEvent).then_some(now);
-            let event = OutboxEvent::new(
-                &said,
-                id,
-                1,
-                crate::NAME,
-                restamped.unwrap_or(*decided_at),
-                context,
-            );
+            let (time, context) = (reservation.decided_at, &reservation.context);
+            let event = OutboxEvent::new(&said, id, 1, crate::NAME, time, context);
             documents.reservations.put(reservation.clone(), [event]);
         }
         decision

@@ -41,11 +41,6 @@ const CALM: f64 = 50.0;
 /// Stored orders of all runs but those that ask what more of them cost.
 const FEW_STORED: u64 = 1_000;
 const MANY_STORED: u64 = 100_000;
-/// In the naive profile acceptance would run far ahead of completion, and its run would take minutes
-/// to end. So few open orders keep it busy all the same …
-const NAIVE_OPEN: &str = "200";
-/// … and so few callers: what is refused is asked again, and that is not to cost it anything.
-const NAIVE_CALLERS: usize = 8;
 /// Open orders of an overloaded system.
 const OVERLOAD_OPEN: u64 = 2_000;
 /// More than are ever open where nobody validates.
@@ -86,7 +81,6 @@ pub fn table(settings: &TableSettings, ground: &Ground) -> anyhow::Result<(Vec<F
         let of_engines = [
             cycle.fast,
             cycle.saturated,
-            cycle.naive,
             cycle.one_customer,
             cycle.many_customers,
             cycle.stored,
@@ -127,13 +121,6 @@ impl Table<'_> {
             ..ceiling.clone()
         };
         let saturated = self.run(&name("saturated"), &[], callers(MANY_CALLERS))?;
-        let naive = [
-            ("WRITE_PROFILE", "naive"),
-            // librdkafka's own.
-            ("KAFKA_OPTIONS", "linger.ms=5"),
-            ("MAX_OPEN_ORDERS", NAIVE_OPEN),
-        ];
-        let naive = self.run(&name("naive"), &naive, callers(NAIVE_CALLERS))?;
         let customers = |customers| Workload {
             customers,
             ..ceiling.clone()
@@ -173,7 +160,6 @@ impl Table<'_> {
         Ok(Cycle {
             fast,
             saturated,
-            naive,
             one_customer,
             many_customers,
             stored,

@@ -12,7 +12,6 @@ use shared::{
         Query, StoreError, Write, carried_over, outbox, outbox_place, without_events,
     },
     envelope::OutboxEvent,
-    mutants::{self, Mutant},
     parking::{ParkedRecord, ParkedState},
 };
 use uuid::Uuid;
@@ -276,8 +275,7 @@ fn decide(stored: Option<&RawDocumentBuf>, write: &Write, commit: Uuid) -> Resul
     if uuid(stored, "commitId") == Some(commit) && found == version(&write.document)? {
         return Ok(Decision::AlreadyWritten);
     }
-    let guarded = !mutants::is_active(Mutant::DropVersionGuard);
-    if guarded && write.expected_version != Some(found) {
+    if write.expected_version != Some(found) {
         return Ok(Decision::Conflict);
     }
     Ok(Decision::Write)

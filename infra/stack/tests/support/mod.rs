@@ -45,7 +45,12 @@ pub struct Process {
 }
 
 /// Where programs answer operators: on free ports.
-const ADMIN_ADDRS: [&str; 3] = ["ADMIN_ADDR", "CUSTOMERS_ADMIN_ADDR", "ORDERS_ADMIN_ADDR"];
+const ADMIN_ADDRS: [&str; 4] = [
+    "ADMIN_ADDR",
+    "CUSTOMERS_ADMIN_ADDR",
+    "ORDERS_ADMIN_ADDR",
+    "SHIPPING_ADMIN_ADDR",
+];
 
 impl Process {
     /// Starts a binary; everything that it writes goes to a file.

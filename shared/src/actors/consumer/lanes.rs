@@ -32,7 +32,6 @@ use crate::{
     actors::repository::Stop,
     environment::Timestamp,
     event_log::Assignment,
-    mutants::{self, Mutant},
     parking::{ContentId, Failure, KeyId, LaneId, ParkedId},
 };
 
@@ -259,11 +258,7 @@ impl<R: InOrder> Lanes<R> {
         }
         let lane = record.lane();
         match self.lanes.get(&lane) {
-            Some(Lane::Parking(_) | Lane::Parked(_) | Lane::Running(_))
-                if !mutants::is_active(Mutant::OvertakeParked) =>
-            {
-                self.park_behind(record);
-            }
+            Some(Lane::Parking(_) | Lane::Parked(_) | Lane::Running(_)) => self.park_behind(record),
             _ => {
                 let key = record.key();
                 self.key(key).waiting.push_back(record);
@@ -578,7 +573,7 @@ impl<R: InOrder> Lanes<R> {
                     live.keys.push(key);
                     return;
                 }
-                Some(_) if !mutants::is_active(Mutant::OvertakeParked) => self.park_behind(next),
+                Some(_) => self.park_behind(next),
                 _ => {
                     found.turn_is_taken = true;
                     let live = Live {

@@ -29,7 +29,6 @@ use crate::{
     environment::{Environment, Timestamp},
     event_log::{Assignment, ConsumedRecord, Consumer, Offset, Signal, Subscribed},
     metrics::Metrics,
-    mutants::{self, Mutant},
     parking::KeyId,
 };
 
@@ -278,10 +277,6 @@ impl KafkaConsumerActor {
     fn take(&mut self, record: ConsumedRecord) {
         if self.draining.is_some() || !self.partitions.begin(&record) {
             return;
-        }
-        if mutants::is_active(Mutant::StoreOffsetEarly) {
-            self.consumer
-                .store(&record.assignment(), record.position.offset + 1);
         }
         self.in_flight += 1;
         self.bytes += record.bytes();

@@ -16,7 +16,6 @@ use crate::{
     actors::repository::Changed,
     event_log::Assignment,
     logging::Step,
-    mutants::{self, Mutant},
     parking::{Change, ContentId, Failure, LaneId, NewParked, ParkedId, ParkedRecord, ParkedState},
 };
 
@@ -62,10 +61,6 @@ impl KafkaConsumerActor {
         if !self.partitions.is_ours(&assignment) {
             // The new owner of the partition handles it, or parks it.
             return self.leave(1, bytes);
-        }
-        if mutants::is_active(Mutant::DropPoison) && matches!(why, Why::Failed(_)) {
-            self.lanes.parked(lane, &assignment, Parked::Closed);
-            return self.done(&assignment, offset, bytes);
         }
         let (desk, routes, this) = (self.desk.clone(), self.routes.clone(), ctx.address());
         actix::spawn(async move {

@@ -8,11 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{
-    document_store::DocumentKey,
-    environment::Timestamp,
-    mutants::{self, Mutant},
-};
+use crate::{document_store::DocumentKey, environment::Timestamp};
 
 use super::{RepositoryError, Workspace, planner::Waiting};
 
@@ -174,10 +170,6 @@ impl<C: Command> Task<C::Workspace> for Pending<C> {
         // Rules compute first and put documents last, so a panic leaves the workspace as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| self.command.decide(workspace, now)));
         let decided = decided.map_err(|panic| RepositoryError::Panicked(describe(&*panic)))?;
-        if mutants::is_active(Mutant::AnswerBeforeCommit) {
-            let _ = std::mem::replace(&mut self.asker, oneshot::channel().0).send(Ok(decided));
-            return Ok(());
-        }
         self.decided = Some(decided);
         Ok(())
     }

@@ -21,7 +21,6 @@ use crate::{
     document_store::{CollectionSettings, Document, DocumentKey, DocumentStore, StoreError},
     events::EventId,
     logging::NowAndThen,
-    mutants::{self, Mutant},
     parking::ParkedRecord,
 };
 
@@ -423,15 +422,6 @@ impl<W: Workspace> RepositoryActor<W> {
         for mut hand_over in aftermath.handed_over {
             let this = ctx.address();
             actix::spawn(async move {
-                if mutants::is_active(Mutant::MarkBeforeConfirmed) {
-                    let events = hand_over.events.iter();
-                    let settled = events.map(|event| Settlement {
-                        event: *event,
-                        fate: Fate::InLog,
-                    });
-                    this.do_send(Arrived(settled.collect()));
-                    return;
-                }
                 let mut open = hand_over.events.len();
                 while let Some(settled) = hand_over.settled.recv().await {
                     open -= settled.len();

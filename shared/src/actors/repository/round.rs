@@ -36,7 +36,6 @@ use crate::{
     environment::Environment,
     events::EventId,
     metrics::Metrics,
-    mutants::{self, Mutant},
 };
 
 /// A request is refused by a document of which so many events are not published yet. Each is about
@@ -239,13 +238,6 @@ async fn attempt<W: Workspace>(
     if unsettled || unproved {
         return Ok(Attempted::Unsettled);
     }
-    if mutants::is_active(Mutant::PublishBeforeCommit) {
-        let events = changes.iter().flat_map(|change| change.announced.clone());
-        tools.publisher.do_send(Publish {
-            events: events.collect(),
-            settled: mpsc::unbounded_channel().0,
-        });
-    }
     let conflicting = write::<W>(tools, commit_id, writes).await?;
     tools.metrics.round(tasks.len(), changes.len(), conflicting.len());
     changes.retain(|change| !conflicting.contains(&change.key));
@@ -254,11 +246,7 @@ async fn attempt<W: Workspace>(
         if touches(&*task, &conflicting) {
             tasks.push(task);
         } else if let Some(permit) = task.succeed() {
-            if mutants::is_active(Mutant::LosePermit) {
-                std::mem::forget(permit);
-            } else {
-                tools.ledger.borrow_mut().holds_permit(permit, &events);
-            }
+            tools.ledger.borrow_mut().holds_permit(permit, &events);
         }
     }
     Ok(Attempted::Written)
@@ -409,9 +397,6 @@ impl HandOver {
             return None;
         }
         let ids = events.iter().map(|event| event.id).collect();
-        if mutants::is_active(Mutant::SkipOutboxEvent) {
-            events.pop();
-        }
         let (tell, settled) = mpsc::unbounded_channel();
         // Were the publisher gone, `tell` would be dropped and the sweep would find the events.
         tools.publisher.do_send(Publish {

@@ -26,7 +26,6 @@ use crate::{
     },
     envelope::OutboxEvent,
     environment::Timestamp,
-    mutants::{self, Mutant},
 };
 
 /// Documents in a page.
@@ -52,8 +51,7 @@ struct Swept {
 impl<W: Workspace> RepositoryActor<W> {
     /// Looks for events that nobody is publishing: a crash left them, here or in another instance.
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
-        if mutants::is_active(Mutant::NeverSweep)
-            || self.tools.ledger.borrow().on_their_way() >= MOST_ON_THEIR_WAY
+        if self.tools.ledger.borrow().on_their_way() >= MOST_ON_THEIR_WAY
             || std::mem::replace(&mut self.sweeping, true)
         {
             return;

@@ -18,8 +18,6 @@ fn cycle(fast_rate: f64) -> Cycle {
     let runs = sample::pairs(1);
     let mut fast = runs[0].clone();
     fast.sagas_per_second = fast_rate;
-    let mut naive = runs[1].clone();
-    naive.sagas_per_second = 150.0;
     let mut stored = fast.clone();
     for cost in &mut stored.costs {
         cost.user_ms_per_saga *= 1.3;
@@ -48,14 +46,16 @@ fn cycle(fast_rate: f64) -> Cycle {
             idle_share: 0.004,
             idle_resident_bytes: 20 << 20,
         },
-        floor: floor.clone(),
-        floor_single: floor,
+        floor_single: FloorResult {
+            sagas_per_second: 150.0,
+            ..floor.clone()
+        },
+        floor,
         bare_insert: [inserts(2.0, 2000.0), inserts(2.0, 2000.0)],
         bare_post: [inserts(2.2, 1800.0), inserts(2.2, 1800.0)],
         our_post: [inserts(2.2, 9000.0), inserts(4.4, 9000.0)],
         saturated: fast.clone(),
         fast,
-        naive,
         stored,
     }
 }
