@@ -65,14 +65,6 @@ pub fn whole_of(value: RawBsonRef<'_>) -> Result<i64, String> {
     }
 }
 
-/// Whether a database that compares numbers across types (MongoDB) takes it for a number.
-pub(crate) fn is_number(value: RawBsonRef<'_>) -> bool {
-    matches!(
-        value,
-        RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_)
-    )
-}
-
 fn number_of(value: &Bson) -> Result<RawBsonRef<'_>, String> {
     match value {
         Bson::Int32(number) => Ok(RawBsonRef::Int32(*number)),

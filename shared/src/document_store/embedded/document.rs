@@ -88,7 +88,7 @@ pub(super) fn put(key: &mut Vec<u8>, value: IndexValue) {
 
 fn index_value(value: RawBsonRef<'_>) -> Option<IndexValue> {
     // MongoDB finds a number by its value, whatever its type.
-    if numbers::is_number(value) {
+    if is_number(value) {
         let number = numbers::whole_of(value).ok()?;
         return i32::try_from(number).ok().map(IndexValue::Int);
     }
@@ -108,6 +108,14 @@ fn get<'a>(document: &'a RawDocument, field: &str) -> Result<Option<RawBsonRef<'
     document
         .get(field)
         .map_err(|error| StoreError::Unfit(format!("a document is not BSON: {error}")))
+}
+
+/// Whether a database that compares numbers across types (MongoDB) takes it for a number.
+fn is_number(value: RawBsonRef<'_>) -> bool {
+    matches!(
+        value,
+        RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_)
+    )
 }
 
 #[cfg(test)]
