@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn every_patch_says_what_catches_it() {
+    fn every_patch_applies_and_says_what_catches_it() {
         let patches = workspace().expect("a workspace").join("infra/simulation/mutants");
         let patches: Vec<_> = fs::read_dir(patches).expect("patches").collect();
         assert!(!patches.is_empty());
@@ -252,6 +252,13 @@ mod tests {
             let mutant = Mutant::read(patch.expect("a patch").path()).expect("it says so");
             assert!(mutant.caught_by.starts_with('I'), "{mutant:?}");
             assert!(mutant.within > 0, "{mutant:?}");
+            let apply = Command::new("git")
+                .current_dir(workspace().expect("a workspace"))
+                .args(["apply", "--check"])
+                .arg(&mutant.patch)
+                .output()
+                .expect("git is there");
+            assert!(apply.status.success(), "{mutant:?}: {}", text(&apply.stderr));
         }
     }
 }
