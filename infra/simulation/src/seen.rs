@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use contracts::{self, CustomerId, OrderCreated, OrderId, OrderValidated, TOPIC};
 use customers::domain::{Customer, Reservation};
 use orders::domain::Order;
@@ -202,7 +202,7 @@ impl Observer {
     }
 }
 
-fn read<D: Document>(raw: &RawDocumentBuf) -> D {
+fn read<D: Document>(raw: &StoredDocument) -> D {
     decode::<D>(raw)
         .map(|stored| stored.document)
         .expect("a service writes what it can read")

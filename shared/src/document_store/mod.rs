@@ -14,7 +14,6 @@
 //! replacement happens only to the version it was decided on; a commit that was asked for twice
 //! (same `commitId`, same writes) happens once.
 
-use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
@@ -25,9 +24,11 @@ pub mod embedded;
 #[cfg(feature = "mongo")]
 pub mod mongo;
 pub mod numbers;
+mod stored;
 mod typed;
 
 pub use bson::Uuid as BinaryUuid;
+pub use stored::StoredDocument;
 pub(crate) use typed::id_as_text;
 pub use typed::{
     Document, Stored, carried_over, decode, encode, encode_beside, id, key, outbox, outbox_place,
@@ -130,7 +131,7 @@ pub struct Write {
     /// `None` inserts; `Some` replaces the document of exactly this version.
     pub expected_version: Option<i64>,
     /// The whole document.
-    pub document: RawDocumentBuf,
+    pub document: StoredDocument,
     /// Events in its outbox that were found there, not announced by this write. Those that have been
     /// marked by the time of the write stay out: a mark does not change the version, so nothing else
     /// would keep the write from bringing them back.
@@ -221,17 +222,17 @@ pub trait DocumentStore: Send + Sync + 'static {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>>;
 
     /// A page of documents.
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>>;
 
     /// The same page with these top-level fields only, where the database can leave the others out.
     fn list_fields(
         &self,
         query: Query,
         fields: &'static [&'static str],
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         let _ = fields;
         self.list(query)
     }
@@ -244,7 +245,7 @@ pub trait DocumentStore: Send + Sync + 'static {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
 
     /// A page of the documents whose outbox is not empty, oldest first.
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>>;
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>>;
 
     /// Takes events out of outboxes. May be lost in a crash: the events are then published again, with
     /// the same ids.

@@ -9,7 +9,7 @@ use serde::{
 };
 use uuid::Uuid;
 
-use super::{CollectionSettings, DocumentKey, OutboxPlace, StoreError, Write, numbers};
+use super::{StoredDocument, CollectionSettings, DocumentKey, OutboxPlace, StoreError, Write, numbers};
 use crate::{envelope::OutboxEvent, environment::Timestamp, events::EventId};
 
 /// A document of a service: its `_id` and its own fields, by serde; a struct without
@@ -41,7 +41,7 @@ pub struct Stored<D> {
     /// Fields that this program does not know: of a later version of it, or of people. They stay
     /// through every rewrite. Only whole top-level fields do: what is inside a field of ours (a
     /// context, an event of the outbox) is ours alone and is written anew.
-    pub unknown: RawDocumentBuf,
+    pub unknown: StoredDocument,
 }
 
 /// Fields that the port adds to every document.
@@ -53,20 +53,20 @@ pub fn encode<D: Document>(
     version: i64,
     commit_id: Uuid,
     outbox: &[OutboxEvent],
-) -> Result<RawDocumentBuf, bson::error::Error> {
-    encode_beside(&RawDocumentBuf::new(), document, version, commit_id, outbox)
+) -> Result<StoredDocument, bson::error::Error> {
+    encode_beside(&StoredDocument::default(), document, version, commit_id, outbox)
 }
 
 /// The whole document, with the fields that others have added to it ([`Stored::unknown`]).
 pub fn encode_beside<D: Document>(
-    unknown: &RawDocumentBuf,
+    unknown: &StoredDocument,
     document: &D,
     version: i64,
     commit_id: Uuid,
     outbox: &[OutboxEvent],
-) -> Result<RawDocumentBuf, bson::error::Error> {
+) -> Result<StoredDocument, bson::error::Error> {
     let mut raw = bson::serialize_to_raw_document_buf(document)?;
-    for field in unknown {
+    for field in &**unknown {
         let (name, value) = field?;
         raw.append(name, value);
     }
@@ -80,7 +80,7 @@ pub fn encode_beside<D: Document>(
         }
         raw.append(cstr!("outbox"), events);
     }
-    Ok(raw)
+    Ok(raw.into())
 }
 
 /// Reads the whole document.
@@ -91,7 +91,7 @@ pub fn decode<D: Document>(raw: &RawDocumentBuf) -> Result<Stored<D>, StoreError
         document,
         version,
         outbox,
-        unknown: unknown::<D>(raw)?,
+        unknown: unknown::<D>(raw)?.into(),
     })
 }
 

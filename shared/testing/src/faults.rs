@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -142,7 +142,7 @@ impl DocumentStore for Switched<dyn DocumentStore> {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         if self.works() {
             self.port.find(collection, ids)
         } else {
@@ -150,7 +150,7 @@ impl DocumentStore for Switched<dyn DocumentStore> {
         }
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         if self.works() {
             self.port.list(query)
         } else {
@@ -180,7 +180,7 @@ impl DocumentStore for Switched<dyn DocumentStore> {
         })
     }
 
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         if self.works() {
             self.port.unpublished(query)
         } else {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bson::{
-    Bson, Document as BsonDocument, RawDocumentBuf, deserialize_from_slice, serialize_to_raw_document_buf,
+    Bson, Document as BsonDocument, StoredDocument, deserialize_from_slice, serialize_to_raw_document_buf,
 };
 use shared::document_store::DocumentKey;
 use uuid::Uuid;
@@ -176,7 +176,7 @@ impl Database {
     }
 }
 
-fn read(raw: &RawDocumentBuf) -> Option<BsonDocument> {
+fn read(raw: &StoredDocument) -> Option<BsonDocument> {
     deserialize_from_slice(raw.as_bytes()).ok()
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument, StoredDocument};
 use shared::{
     document_store::{
         CollectionSettings, Commit, Direction, Document, DocumentKey, IndexValue, Mark, OutboxQuery, Outcome,
@@ -37,9 +37,9 @@ pub struct Changed {
     /// Which.
     pub key: DocumentKey,
     /// As it was.
-    pub before: Option<RawDocumentBuf>,
+    pub before: Option<StoredDocument>,
     /// As it is now.
-    pub after: RawDocumentBuf,
+    pub after: StoredDocument,
 }
 
 /// The documents of one service.
@@ -55,13 +55,13 @@ pub struct Database {
 
 struct Collection {
     settings: CollectionSettings,
-    documents: BTreeMap<Uuid, RawDocumentBuf>,
+    documents: BTreeMap<Uuid, StoredDocument>,
     /// Of these the outbox is not empty.
     outboxes: BTreeSet<Uuid>,
 }
 
 impl Collection {
-    fn put(&mut self, id: Uuid, document: RawDocumentBuf) -> Option<RawDocumentBuf> {
+    fn put(&mut self, id: Uuid, document: StoredDocument) -> Option<StoredDocument> {
         // As the sparse index over `outbox._id` has it, whatever else can be read.
         let events = document.get("outbox").ok().flatten();
         let has_events = events
@@ -109,7 +109,7 @@ impl Database {
     /// Parked records that are open.
     pub fn parked(&self) -> usize {
         let open = ParkedState::OPEN.map(ParkedState::index_value);
-        let is_open = |document: &&RawDocumentBuf| {
+        let is_open = |document: &&StoredDocument| {
             index_value(document, "state").is_some_and(|state| open.contains(&state))
         };
         let collections = lock(&self.collections);
@@ -138,14 +138,14 @@ impl Database {
         look(collection.ok_or_else(|| unfit(format!("the collection {name} was not prepared")))?)
     }
 
-    fn find(&self, collection: &str, ids: &[Uuid]) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    fn find(&self, collection: &str, ids: &[Uuid]) -> Result<Vec<StoredDocument>, StoreError> {
         self.with(collection, |collection| {
             let found = ids.iter().filter_map(|id| collection.documents.get(id));
             Ok(found.cloned().collect())
         })
     }
 
-    fn list(&self, query: &Query) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    fn list(&self, query: &Query) -> Result<Vec<StoredDocument>, StoreError> {
         self.with(query.collection, |collection| {
             let fields: Vec<_> = query.matching.iter().map(|(field, _)| *field).collect();
             let indexes = collection.settings.indexes;
@@ -176,7 +176,7 @@ impl Database {
         })
     }
 
-    fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<StoredDocument>, StoreError> {
         self.with(query.collection, |collection| {
             let open = collection.outboxes.iter();
             let documents = open.filter_map(|id| collection.documents.get(id));
@@ -261,7 +261,7 @@ enum Decision {
     Conflict,
 }
 
-fn decide(stored: Option<&RawDocumentBuf>, write: &Write, commit: Uuid) -> Result<Decision, StoreError> {
+fn decide(stored: Option<&StoredDocument>, write: &Write, commit: Uuid) -> Result<Decision, StoreError> {
     let Some(stored) = stored else {
         return Ok(match write.expected_version {
             None => Decision::Write,
@@ -293,7 +293,7 @@ fn check(write: &Write) -> Result<(), StoreError> {
 }
 
 /// The version that a service writes.
-fn version(document: &RawDocumentBuf) -> Result<i64, StoreError> {
+fn version(document: &StoredDocument) -> Result<i64, StoreError> {
     document
         .get_i64("version")
         .map_err(|error| unfit(error.to_string()))

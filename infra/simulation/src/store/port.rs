@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use shared::document_store::{
     CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
@@ -100,11 +100,11 @@ impl DocumentStore for StorePort {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.call("find", move |database| database.find(collection, &ids))
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.call("list", move |database| database.list(&query))
     }
 
@@ -150,7 +150,7 @@ impl DocumentStore for StorePort {
         })
     }
 
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.call("unpublished", move |database| database.unpublished(&query))
     }
 

@@ -11,7 +11,6 @@ use std::{
 };
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use bson::RawDocumentBuf;
 use tokio::time::Instant;
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
     round::{Aftermath, HandOver},
 };
 use crate::{
-    document_store::{DocumentKey, StoreError, id, outbox},
+    document_store::{StoredDocument, DocumentKey, StoreError, id, outbox},
     envelope::OutboxEvent,
     events::EventId,
 };
@@ -161,7 +160,7 @@ impl<W: Workspace> RepositoryActor<W> {
     }
 }
 
-fn events(raw: &RawDocumentBuf) -> Result<BTreeSet<EventId>, StoreError> {
+fn events(raw: &StoredDocument) -> Result<BTreeSet<EventId>, StoreError> {
     Ok(outbox(raw)?.1.into_iter().map(|event| event.id).collect())
 }
 

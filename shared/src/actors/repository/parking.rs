@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{self, Direction, Document, DocumentKey, IndexValue, Query, key, numbers},
+    document_store::{self, StoredDocument, Direction, Document, DocumentKey, IndexValue, Query, key, numbers},
     environment::Timestamp,
     parking::{
         Change, ContentId, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
@@ -276,12 +276,12 @@ impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
 
 /// Reads a page. One that cannot be read must not keep the others from being worked off; nor is a page
 /// that is full of such ones the last.
-fn open_page(found: &[bson::RawDocumentBuf], limit: usize) -> Result<OpenPage, RepositoryError> {
-    let read = |raw: &bson::RawDocumentBuf| {
-        let record = bson::deserialize_from_slice(raw.as_bytes());
+fn open_page(found: &[StoredDocument], limit: usize) -> Result<OpenPage, RepositoryError> {
+    let read = |raw: &StoredDocument| {
+        let record = raw.fields();
         let told = |error| {
-            let id = raw.get("_id").ok().flatten();
-            log::error!(target: "RepositoryActor", document:? = id, collection = ParkedRecord::COLLECTION.name;
+            let id = document_store::id_as_text(raw);
+            log::error!(target: "RepositoryActor", document = id, collection = ParkedRecord::COLLECTION.name;
                 "left out, it cannot be read: {error}");
         };
         record.map_err(told).ok()
@@ -308,7 +308,7 @@ mod tests {
         parking::NewParked,
     };
 
-    fn document(offset: i64, partition: Bson) -> RawDocumentBuf {
+    fn document(offset: i64, partition: Bson) -> StoredDocument {
         let id = ParkedId::of("t", 3, offset).0;
         let document = doc! {
             "_id": Uuid::from_bytes(id.into_bytes()),
@@ -317,7 +317,7 @@ mod tests {
             "topic": "t",
             "partition": partition,
         };
-        RawDocumentBuf::try_from(&document).unwrap()
+        RawDocumentBuf::try_from(&document).unwrap().into()
     }
 
     #[test]

@@ -6,12 +6,11 @@
 use std::{cell::RefCell, collections::BTreeMap, ops::Deref, rc::Rc};
 
 use actix::{Context, Handler, Message, ResponseFuture};
-use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{Direction, Document, Query, decode, id, id_as_text},
+    document_store::{StoredDocument, Direction, Document, Query, decode, id, id_as_text},
     logging::NowAndThen,
     metrics::Metrics,
 };
@@ -162,7 +161,7 @@ impl<W: Workspace> Handler<Count> for RepositoryActor<W> {
 
 /// Where a page ends. Documents of others may have an `_id` that is no UUID; MongoDB lists those of
 /// one type together, so behind a page that has no UUID at all the UUIDs begin.
-fn behind(page: &[RawDocumentBuf], order: Direction) -> Uuid {
+fn behind(page: &[StoredDocument], order: Direction) -> Uuid {
     let last = page.iter().rev().find_map(|raw| id(raw).ok());
     last.unwrap_or(match order {
         Direction::Ascending => Uuid::nil(),
@@ -175,7 +174,7 @@ fn behind(page: &[RawDocumentBuf], order: Direction) -> Uuid {
 pub(super) struct Telling(Rc<RefCell<BTreeMap<&'static str, NowAndThen>>>);
 
 impl Telling {
-    fn read<D: Document>(&self, raw: &[RawDocumentBuf], metrics: &Metrics) -> Found<D> {
+    fn read<D: Document>(&self, raw: &[StoredDocument], metrics: &Metrics) -> Found<D> {
         let mut found = Found::default();
         let mut first = None;
         for raw in raw {

@@ -13,7 +13,6 @@ use std::{
 };
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +20,7 @@ use super::{
     round::{Aftermath, HandOver},
 };
 use crate::{
-    document_store::{
+    document_store::{StoredDocument, 
         DocumentKey, DocumentStore, OutboxPlace, OutboxQuery, StoreError, id, outbox, outbox_place,
     },
     envelope::OutboxEvent,
@@ -209,7 +208,7 @@ impl Swept {
 
 fn left_behind(
     collection: &'static str,
-    raw: &RawDocumentBuf,
+    raw: &StoredDocument,
 ) -> Result<(DocumentKey, Vec<OutboxEvent>), StoreError> {
     let key = DocumentKey {
         collection,

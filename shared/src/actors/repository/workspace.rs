@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use bson::RawDocumentBuf;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside},
+    document_store::{StoredDocument, CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside},
     envelope::OutboxEvent,
     events::EventId,
     parking::{ParkedRecord, ReplayJob},
@@ -97,7 +96,7 @@ pub trait Copies {
     /// Its name.
     fn collection(&self) -> &'static str;
     /// Takes a document as it was read. Its outbox entries that are published already are dropped.
-    fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError>;
+    fn load(&mut self, raw: &StoredDocument, ledger: &OutboxLedger) -> Result<(), StoreError>;
     /// The events that were announced since it was asked last.
     fn announced(&mut self) -> Vec<EventId>;
     /// Documents with more than so many events in their outboxes.
@@ -134,7 +133,7 @@ struct Copy<D> {
     found: usize,
     left_out: Vec<EventId>,
     /// Fields of others, which stay.
-    unknown: RawDocumentBuf,
+    unknown: StoredDocument,
     changed: bool,
 }
 
@@ -177,7 +176,7 @@ impl<D: Document> CopiesOf<D> {
                     outbox,
                     found: 0,
                     left_out: Vec::new(),
-                    unknown: RawDocumentBuf::new(),
+                    unknown: StoredDocument::default(),
                     changed: true,
                 });
             }
@@ -190,7 +189,7 @@ impl<D: Document> Copies for CopiesOf<D> {
         D::COLLECTION.name
     }
 
-    fn load(&mut self, raw: &RawDocumentBuf, ledger: &OutboxLedger) -> Result<(), StoreError> {
+    fn load(&mut self, raw: &StoredDocument, ledger: &OutboxLedger) -> Result<(), StoreError> {
         let stored = decode::<D>(raw)?;
         let id = stored.document.id();
         let (outbox, left_out) = ledger.unpublished(stored.outbox);

@@ -3,7 +3,7 @@
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, spec::BinarySubtype};
 use uuid::Uuid;
 
-use crate::document_store::{IndexValue, StoreError, Write, numbers};
+use crate::document_store::{IndexValue, StoreError, StoredDocument, Write, numbers};
 
 /// Fields that every document has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +13,9 @@ pub(super) struct Head {
 }
 
 /// A document read from the disk.
-pub(super) fn decode(bytes: &[u8]) -> Result<RawDocumentBuf, StoreError> {
-    RawDocumentBuf::from_bytes(bytes.to_vec()).map_err(|error| StoreError::Unfit(error.to_string()))
+pub(super) fn decode(bytes: &[u8]) -> Result<StoredDocument, StoreError> {
+    let raw = RawDocumentBuf::from_bytes(bytes.to_vec());
+    raw.map(StoredDocument::from).map_err(|error| StoreError::Unfit(error.to_string()))
 }
 
 pub(super) fn head(document: &RawDocument) -> Result<Head, StoreError> {

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
@@ -151,11 +151,11 @@ impl DocumentStore for EmbeddedStore {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         Box::pin(async move { self.reading(collection, |snapshot| snapshot.find(&ids))? })
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         Box::pin(async move { self.reading(query.collection, |snapshot| snapshot.list(&query))? })
     }
 
@@ -167,7 +167,7 @@ impl DocumentStore for EmbeddedStore {
         Box::pin(self.commit_until_known(commit))
     }
 
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         Box::pin(async move { self.reading(query.collection, |snapshot| snapshot.unpublished(&query)) })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use redb::{ReadTransaction, ReadableTable};
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    pub(super) fn find(&self, ids: &[Uuid]) -> Found<Vec<RawDocumentBuf>> {
+    pub(super) fn find(&self, ids: &[Uuid]) -> Found<Vec<StoredDocument>> {
         let documents = self.transaction.open_table(self.collection.documents())?;
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
@@ -41,7 +41,7 @@ impl Snapshot<'_> {
 
     /// Looks at every document with events: there are few, and they are in memory. What is no BSON at
     /// all is left out, so that it does not keep the others from being published.
-    pub(super) fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<RawDocumentBuf>, redb::Error> {
+    pub(super) fn unpublished(&self, query: &OutboxQuery) -> Result<Vec<StoredDocument>, redb::Error> {
         let outbox = self.transaction.open_table(self.collection.outbox())?;
         let documents = self.transaction.open_table(self.collection.documents())?;
         let mut page = BTreeMap::new();
@@ -70,7 +70,7 @@ impl Snapshot<'_> {
         Ok(page.into_values().collect())
     }
 
-    pub(super) fn list(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {
+    pub(super) fn list(&self, query: &Query) -> Found<Vec<StoredDocument>> {
         if query.matching.is_empty() {
             return self.list_all(query);
         }
@@ -104,7 +104,7 @@ impl Snapshot<'_> {
         Ok(Ok(self.merge(index, query)?))
     }
 
-    fn list_all(&self, query: &Query) -> Found<Vec<RawDocumentBuf>> {
+    fn list_all(&self, query: &Query) -> Found<Vec<StoredDocument>> {
         let documents = self.transaction.open_table(self.collection.documents())?;
         let after = query.after.map(|id| id.as_u128());
         let mut rows = match query.order {

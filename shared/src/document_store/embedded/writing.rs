@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bson::RawDocumentBuf;
+use bson::StoredDocument;
 use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ impl<'a> Open<'a> {
         })
     }
 
-    fn get(&self, id: Uuid) -> Done<Option<RawDocumentBuf>> {
+    fn get(&self, id: Uuid) -> Done<Option<StoredDocument>> {
         Ok(self
             .documents
             .get(id.as_u128())?
@@ -42,7 +42,7 @@ impl<'a> Open<'a> {
             .transpose())
     }
 
-    fn index_keys(&self, document: &RawDocumentBuf, id: Uuid) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn index_keys(&self, document: &StoredDocument, id: Uuid) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.indexes
             .iter()
             .map(|(fields, _)| document::index_key(document, fields, id))
@@ -75,7 +75,7 @@ enum Decision {
     /// To be written, with the index entries that go and those that come.
     Write {
         /// The document without carried events that are marked by now, where there are such.
-        instead: Option<RawDocumentBuf>,
+        instead: Option<StoredDocument>,
         gone: Vec<Option<Vec<u8>>>,
         come: Vec<Option<Vec<u8>>>,
         has_outbox: bool,
@@ -187,7 +187,7 @@ fn decide(collection: &Open<'_>, write: &Write, commit: Uuid) -> Done<Decision> 
 fn put(
     collection: &mut Open<'_>,
     id: Uuid,
-    document: &RawDocumentBuf,
+    document: &StoredDocument,
     gone: &[Option<Vec<u8>>],
     come: &[Option<Vec<u8>>],
     has_outbox: bool,

@@ -30,7 +30,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt};
 use mongodb::{
     Client, Database,
-    bson::{RawDocumentBuf, doc},
+    bson::{StoredDocument, doc},
     event::EventHandler,
     options::{ClientOptions, ReadPreference, SelectionCriteria},
 };
@@ -241,11 +241,11 @@ impl DocumentStore for MongoStore {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         queries::find(self, collection, ids).boxed()
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         queries::list(self, query, &[]).boxed()
     }
 
@@ -253,7 +253,7 @@ impl DocumentStore for MongoStore {
         &self,
         query: Query,
         fields: &'static [&'static str],
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         queries::list(self, query, fields).boxed()
     }
 
@@ -272,7 +272,7 @@ impl DocumentStore for MongoStore {
         }
     }
 
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         queries::unpublished(self, query).boxed()
     }
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::environment::Timestamp as Moment;
 
 use super::{
-    super::{Direction, IndexValue, Mark, OutboxPlace, OutboxQuery, Query, StoreError},
+    super::{Direction, IndexValue, Mark, OutboxPlace, OutboxQuery, Query, StoreError, StoredDocument},
     MongoStore, commands,
     errors::Fault,
 };
@@ -55,8 +55,8 @@ pub(super) async fn fetch(
     filter: Document,
     mut options: FindOptions,
     within: Duration,
-) -> Result<Vec<RawDocumentBuf>, Fault> {
-    let found = store.database.collection::<RawDocumentBuf>(collection);
+) -> Result<Vec<StoredDocument>, Fault> {
+    let found = store.database.collection::<StoredDocument>(collection);
     options.read_concern = Some(ReadConcern::majority());
     options.max_time = Some(within);
     // One more than can come: the server then knows that the first batch is the last. Not
@@ -81,7 +81,7 @@ pub(super) async fn find(
     store: &MongoStore,
     collection: &'static str,
     ids: Vec<Uuid>,
-) -> Result<Vec<RawDocumentBuf>, StoreError> {
+) -> Result<Vec<StoredDocument>, StoreError> {
     let chunks = ids.chunks(IDS_PER_QUERY).map(|ids| {
         let options = FindOptions::builder().limit(ids.len() as i64).build();
         let filter = doc! { "_id": any_of(ids.iter().copied().map(binary).collect()) };
@@ -136,7 +136,7 @@ pub(super) async fn list(
     store: &MongoStore,
     query: Query,
     fields: &[&str],
-) -> Result<Vec<RawDocumentBuf>, StoreError> {
+) -> Result<Vec<StoredDocument>, StoreError> {
     let Some((filter, mut options)) = page(&query) else {
         return Ok(Vec::new());
     };
@@ -170,7 +170,7 @@ pub(super) async fn count(store: &MongoStore, query: Query) -> Result<usize, Sto
         .hint(options.hint)
         .max_time(within)
         .build();
-    let documents = store.database.collection::<RawDocumentBuf>(query.collection);
+    let documents = store.database.collection::<StoredDocument>(query.collection);
     let counted = store.call(within, async move {
         documents.count_documents(filter).with_options(options).await
     });
@@ -188,7 +188,7 @@ pub(super) async fn count(store: &MongoStore, query: Query) -> Result<usize, Sto
 pub(super) async fn unpublished(
     store: &MongoStore,
     query: OutboxQuery,
-) -> Result<Vec<RawDocumentBuf>, StoreError> {
+) -> Result<Vec<StoredDocument>, StoreError> {
     let OutboxQuery {
         collection, limit, ..
     } = query;
@@ -206,7 +206,7 @@ pub(super) async fn unpublished(
         .build();
     let marked = store.marked.last();
     let client = store.client.clone();
-    let documents = store.database.collection::<RawDocumentBuf>(collection);
+    let documents = store.database.collection::<StoredDocument>(collection);
     let found = store
         .call(within, async move {
             let mut session = client.start_session().await?;
