@@ -11,7 +11,10 @@ use std::{
 
 use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
-use orders::{Orders, domain::Pauses};
+use orders::{
+    Orders,
+    domain::{LOST_AFTER, Pauses},
+};
 use shared::{
     contracts::{CustomerId, OrderId, OrderStatus, TOPIC, dead_letter_topic},
     document_store::DocumentKey,
@@ -198,7 +201,8 @@ async fn play(seed: u64, records: bool) -> Outcome {
     until_quiet(&quiet).await;
     if kind == Kind::LostTail {
         // The last word about an order may be lost for good: it is said again when anything is heard of
-        // the order.
+        // the order, once it is no ordinary race any more.
+        tokio::time::sleep(LOST_AFTER).await;
         stranger::mention(&world, &observer.with(held_for_nobody));
         until_quiet(&quiet).await;
     }

@@ -20,7 +20,7 @@ const DOUBLINGS: u32 = 7;
 
 /// In the ordinary race of a cancellation and a validation both are heard within moments, and the
 /// `OrderCancelled` of that race is on its way. Later than this it is taken for lost.
-const LOST_AFTER: Duration = Duration::from_secs(10);
+pub const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// How an order that stays open was announced again. It stands in the order, so that instances share
 /// the work without talking to each other: whoever writes it first announces, and the version guard

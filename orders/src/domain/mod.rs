@@ -3,5 +3,5 @@
 mod again;
 mod order;
 
-pub use again::{AnnouncedAgain, Pauses, announce_again, cancelled_again};
+pub use again::{AnnouncedAgain, LOST_AFTER, Pauses, announce_again, cancelled_again};
 pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create, create_again};
