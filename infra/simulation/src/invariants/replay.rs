@@ -208,12 +208,15 @@ struct Replay<'a> {
     tracks: Vec<Vec<Step>>,
 }
 
+/// The next step of each track, and the reservations that came of those before.
+type Reached = (Vec<usize>, Vec<(OrderId, ReservationState)>);
+
 /// How far the tracks are merged.
 struct Merge {
     /// The next step of each track.
     next: Vec<usize>,
     /// From here nothing comes to what is recorded.
-    in_vain: BTreeSet<(Vec<usize>, Vec<(OrderId, ReservationState)>)>,
+    in_vain: BTreeSet<Reached>,
 }
 
 impl Replay<'_> {
