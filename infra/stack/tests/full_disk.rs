@@ -3,11 +3,7 @@
 
 mod support;
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, path::Path, time::Instant};
 
 use engines::{Engine, EngineSettings};
 use mongodb::bson::doc;
