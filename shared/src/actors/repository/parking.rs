@@ -33,27 +33,21 @@ pub struct ChangeParked {
     pub change: Change,
     /// See [`Execute::deadline`].
     pub deadline: Option<Instant>,
-    /// Nothing happens any more once this is set.
+    /// Once this is set, the change is not made any more.
     pub stop: Stop,
 }
 
-/// Tells whoever works for it to end; all clones are one.
+/// A request to stop. All clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
-impl PartialEq for Stop {
-    fn eq(&self, other: &Stop) -> bool {
-        self.is_set() == other.is_set()
-    }
-}
-
 impl Stop {
-    /// From now on nothing more is begun.
+    /// Asks to stop.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to end.
+    /// Whether somebody has asked to stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
