@@ -86,7 +86,7 @@ fn inserts() -> Commit {
                 id: order_id,
             },
             expected_version: None,
-            document: order(order_id, id),
+            document: order(order_id, id).into(),
             carried: Vec::new(),
         }
     };

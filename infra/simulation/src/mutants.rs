@@ -245,15 +245,16 @@ mod tests {
 
     #[test]
     fn every_patch_applies_and_says_what_catches_it() {
-        let patches = workspace().expect("a workspace").join("infra/simulation/mutants");
-        let patches: Vec<_> = fs::read_dir(patches).expect("patches").collect();
+        let workspace = workspace().expect("a workspace");
+        let patches = fs::read_dir(workspace.join("infra/simulation/mutants"));
+        let patches: Vec<_> = patches.expect("patches").collect();
         assert!(!patches.is_empty());
         for patch in patches {
             let mutant = Mutant::read(patch.expect("a patch").path()).expect("it says so");
             assert!(mutant.caught_by.starts_with('I'), "{mutant:?}");
             assert!(mutant.within > 0, "{mutant:?}");
             let apply = Command::new("git")
-                .current_dir(workspace().expect("a workspace"))
+                .current_dir(&workspace)
                 .args(["apply", "--check"])
                 .arg(&mutant.patch)
                 .output()

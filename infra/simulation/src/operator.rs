@@ -119,13 +119,13 @@ async fn list(api: &ParkedApi, states: &[ParkedState]) -> Option<Vec<ParkedRecor
 fn ask(api: ParkedApi, record: ParkedRecord, request: Request) -> LocalBoxFuture<'static, ()> {
     Box::pin(async move {
         let message = ChangeParked {
-            stop: Stop::default(),
             id: record.id,
             change: Change::Request {
                 request,
                 correlation_id: "operator".into(),
             },
             deadline: Some(Instant::now() + PATIENCE),
+            stop: Stop::default(),
         };
         drop(api.change.send(message).await);
         if let Some(consumer) = api.consumer.get() {

@@ -12,7 +12,10 @@ use std::{
 use contracts::{CustomerId, OrderId, OrderStatus, TOPIC};
 use customers::{Customers, domain::ReservationState};
 use futures_util::future::join_all;
-use orders::Orders;
+use orders::{
+    Orders,
+    domain::{LOST_AFTER, Order},
+};
 use shared::{
     document_store::DocumentKey,
     envelope::OutboxEvent,
@@ -203,8 +206,9 @@ async fn play(seed: u64, records: bool) -> Outcome {
     client().find_all_well().await;
     until_quiet(&quiet).await;
     if kind == Kind::LostTail {
-        // The last word about an order may be lost for good: it is said again when anything is heard of
-        // the order.
+        // The log may have lost the last event of an order for good. Orders announces it again when it
+        // hears of the order, but only after `LOST_AFTER`: before, the event may still be on its way.
+        tokio::time::sleep(LOST_AFTER).await;
         stranger::mention(&world, &observer.with(held_for_nobody));
         until_quiet(&quiet).await;
     }
@@ -251,10 +255,8 @@ fn until_announced_again(seen: &mut Seen) -> Duration {
         double: true,
     };
     let open = seen.orders.values().filter(|order| !order.status.is_final());
-    let times = open.map(|order| order.announced_again.map_or(0, |again| again.times));
-    times
-        .max()
-        .map_or(Duration::ZERO, |times| pauses.before_next(times))
+    let pause = |order: &Order| pauses.before_next(order.announced_again.map_or(0, |again| again.times));
+    open.map(pause).max().unwrap_or_default()
 }
 
 /// Held reservations of orders that are cancelled.

@@ -7,12 +7,11 @@ use std::{
     time::Duration,
 };
 
-use bson::StoredDocument;
 use contracts::{self, CustomerId, OrderCreated, OrderId, OrderValidated, TOPIC};
 use customers::domain::{Customer, Reservation};
 use orders::domain::Order;
 use shared::{
-    document_store::{Document, decode, outbox},
+    document_store::{Document, StoredDocument, decode, outbox},
     event_log::{Offset, Partition, Position, Record},
     events::{self, dead_letter_topic},
     money::Money,

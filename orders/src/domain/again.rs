@@ -10,7 +10,7 @@ use super::Order;
 
 /// In the ordinary race of a cancellation and a validation both are heard within moments, and the
 /// `OrderCancelled` of that race is on its way. Later than this it is taken for lost.
-const LOST_AFTER: Duration = Duration::from_secs(10);
+pub const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// The end of a cancelled order, to be announced again: Customers says that it holds credit for the
 /// order, long after it should have heard. `None` where nothing speaks for a loss.

@@ -3,5 +3,5 @@
 mod again;
 mod order;
 
-pub use again::cancelled_again;
+pub use again::{LOST_AFTER, cancelled_again};
 pub use order::{Change, Creation, Final, NewOrder, Order, apply_validation, cancel, create, create_again};

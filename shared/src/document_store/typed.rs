@@ -9,7 +9,7 @@ use serde::{
 };
 use uuid::Uuid;
 
-use super::{StoredDocument, CollectionSettings, DocumentKey, OutboxPlace, StoreError, Write, numbers};
+use super::{CollectionSettings, DocumentKey, OutboxPlace, StoreError, StoredDocument, Write, numbers};
 use crate::{envelope::OutboxEvent, environment::Timestamp, events::EventId};
 
 /// A document of a service: its `_id` and its own fields, by serde; a struct without
@@ -180,7 +180,7 @@ pub fn outbox_place(raw: &RawDocument) -> Option<OutboxPlace> {
 pub fn without_events(
     raw: &RawDocument,
     which: impl Fn(EventId) -> bool,
-) -> Result<Option<RawDocumentBuf>, StoreError> {
+) -> Result<Option<StoredDocument>, StoreError> {
     let Some(RawBsonRef::Array(entries)) = raw.get("outbox").map_err(|error| unfit(raw, &error))? else {
         return Ok(None);
     };
@@ -207,12 +207,12 @@ pub fn without_events(
     if kept > 0 {
         without.append(cstr!("outbox"), left);
     }
-    Ok(Some(without))
+    Ok(Some(without.into()))
 }
 
 /// The document of a replacement as it is to be stored in place of `stored`; `None` where that is the
 /// document as it is. See [`Write::carried`].
-pub fn carried_over(write: &Write, stored: &RawDocument) -> Result<Option<RawDocumentBuf>, StoreError> {
+pub fn carried_over(write: &Write, stored: &RawDocument) -> Result<Option<StoredDocument>, StoreError> {
     if write.carried.is_empty() {
         return Ok(None);
     }
@@ -235,7 +235,7 @@ fn uuid(value: RawBsonRef<'_>) -> Option<Uuid> {
 }
 
 /// The `_id` of a stored document.
-pub fn id(raw: &RawDocumentBuf) -> Result<Uuid, StoreError> {
+pub fn id(raw: &StoredDocument) -> Result<Uuid, StoreError> {
     uuid_of(raw).ok_or_else(|| unfit(raw, &"its _id is no UUID"))
 }
 

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 use shared::{
     document_store::{
         CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
+        StoredDocument,
     },
     event_log::{
         Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail, TailFrom, TopicSettings,

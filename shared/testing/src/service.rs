@@ -119,7 +119,9 @@ impl<S: Service> Setup<S> {
         let write = Write {
             key: DocumentKey { collection, id },
             expected_version: None,
-            document: bson::RawDocumentBuf::try_from(document).expect("a document is BSON"),
+            document: bson::RawDocumentBuf::try_from(document)
+                .expect("a document is BSON")
+                .into(),
             carried: Vec::new(),
         };
         let commit = Commit {
@@ -148,7 +150,9 @@ impl<S: Service> Setup<S> {
             let write = Write {
                 key: DocumentKey { collection, id },
                 expected_version: Some(version),
-                document: bson::RawDocumentBuf::try_from(&document).expect("a document is BSON"),
+                document: bson::RawDocumentBuf::try_from(&document)
+                    .expect("a document is BSON")
+                    .into(),
                 carried: Vec::new(),
             };
             let commit = Commit {

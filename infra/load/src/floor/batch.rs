@@ -97,7 +97,7 @@ impl Worker {
         let commit = Uuid::now_v7();
         let documents = worker.known.iter();
         let documents = documents
-            .map(|(customer, version)| encode(customer, *version, commit, &[]))
+            .map(|(customer, version)| encode(customer, *version, commit, &[]).map(RawDocumentBuf::from))
             .collect::<Result<Vec<_>, _>>()?;
         worker
             .write(
@@ -137,7 +137,7 @@ impl Worker {
             documents.push((
                 order.id.0,
                 1,
-                encode(&order, 2, commit, std::slice::from_ref(&end))?,
+                encode(&order, 2, commit, std::slice::from_ref(&end))?.into(),
             ));
             ends.push(end);
         }
@@ -206,7 +206,7 @@ impl Worker {
             changed.push((
                 customer.id.0,
                 *version,
-                encode(customer, *version + 1, commit, &[])?,
+                encode(customer, *version + 1, commit, &[])?.into(),
             ));
             *version += 1;
         }
@@ -272,8 +272,8 @@ fn encoded<'a, D: Document>(
     events: &[OutboxEvent],
 ) -> anyhow::Result<Vec<RawDocumentBuf>> {
     let each = documents.zip(events);
-    let each =
-        each.map(|(document, event)| Ok(encode(document, version, commit, std::slice::from_ref(event))?));
+    let each = each
+        .map(|(document, event)| Ok(encode(document, version, commit, std::slice::from_ref(event))?.into()));
     each.collect()
 }
 

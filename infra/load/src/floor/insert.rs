@@ -205,7 +205,7 @@ async fn store(collection: &Collection<RawDocumentBuf>, new: &NewOrder) -> anyho
     let (event, name) = (order.created(), orders::NAME);
     let event = OutboxEvent::new(&event, new.id, 1, name, now, &context);
     collection
-        .insert_one(encode(&order, 1, Uuid::now_v7(), &[event])?)
+        .insert_one(RawDocumentBuf::from(encode(&order, 1, Uuid::now_v7(), &[event])?))
         .await?;
     Ok(())
 }

@@ -131,11 +131,11 @@ fn merged(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
         customer: decided.customer.0.clone(),
         reservations: known.collect(),
     };
-    let mut begin = Merge {
+    let mut merge = Merge {
         next: vec![0; replay.tracks.len()],
-        in_vain: BTreeSet::new(),
+        failed: BTreeSet::new(),
     };
-    if replay.fits(&mut begin, &documents) {
+    if replay.fits(&mut merge, &documents) {
         return Ok(());
     }
     Err(Violation::new(
@@ -203,27 +203,30 @@ struct Replay<'a> {
     tracks: Vec<Vec<Step>>,
 }
 
+/// The next step of each track, and the reservations that came of those before.
+type Reached = (Vec<usize>, Vec<(OrderId, ReservationState)>);
+
 /// How far the tracks are merged.
 struct Merge {
     /// The next step of each track.
     next: Vec<usize>,
-    /// From here nothing comes to what is recorded.
-    in_vain: BTreeSet<(Vec<usize>, Vec<(OrderId, ReservationState)>)>,
+    /// From these no order of the remaining steps leads to what is recorded.
+    failed: BTreeSet<Reached>,
 }
 
 impl Replay<'_> {
     /// Whether the tracks can be merged so that the rules come to what is recorded.
     fn fits(&self, merge: &mut Merge, documents: &Documents) -> bool {
-        // The steps and the reservations that came of them make the customer.
+        // The customer follows from these, so it need not be a part of the position.
         let states = documents.reservations.iter();
         let states = states.map(|(id, found)| (*id, found.state));
         let here = (merge.next.clone(), states.collect());
-        if merge.in_vain.contains(&here) {
+        if merge.failed.contains(&here) {
             return false;
         }
         let fits = self.fits_from(merge, documents);
         if !fits {
-            merge.in_vain.insert(here);
+            merge.failed.insert(here);
         }
         fits
     }

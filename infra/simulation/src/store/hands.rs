@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use bson::{
-    Bson, Document as BsonDocument, StoredDocument, deserialize_from_slice, serialize_to_raw_document_buf,
-};
-use shared::document_store::DocumentKey;
+use bson::{Bson, Document as BsonDocument, deserialize_from_slice, serialize_to_raw_document_buf};
+use shared::document_store::{DocumentKey, StoredDocument};
 use uuid::Uuid;
 
 use super::{Collection, Database};
@@ -171,7 +169,7 @@ impl Database {
         };
         document.extend(next.map(|version| ("version".to_owned(), version)));
         let raw = serialize_to_raw_document_buf(&document).ok()?;
-        collection.put(key.id, raw);
+        collection.put(key.id, raw.into());
         Some(())
     }
 }

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bson::{RawBsonRef, RawDocument, StoredDocument};
+use bson::{RawBsonRef, RawDocument};
 use shared::{
     document_store::{
         CollectionSettings, Commit, Direction, Document, DocumentKey, IndexValue, Mark, OutboxQuery, Outcome,
-        Query, StoreError, Write, carried_over, outbox, outbox_place, without_events,
+        Query, StoreError, StoredDocument, Write, carried_over, outbox, outbox_place, without_events,
     },
     envelope::OutboxEvent,
     parking::{ParkedRecord, ParkedState},
@@ -98,7 +98,7 @@ impl Database {
                     collection: name,
                     id: *id,
                 };
-                let events = collection.documents.get(id).map(outbox);
+                let events = collection.documents.get(id).map(|document| outbox(document));
                 let events = events.and_then(Result::ok).map(|(_, events)| events);
                 open.push((key, events.unwrap_or_default()));
             }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use shared::document_store::{
-    CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
+    CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError, StoredDocument,
 };
 use uuid::Uuid;
 

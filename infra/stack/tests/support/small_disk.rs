@@ -43,9 +43,10 @@ impl SmallDisk {
         None
     }
 
-    /// Takes all the space that is left.
+    /// Takes all the space that is left, beside what was taken before.
     pub fn fill(&self) {
-        let mut ballast = File::create(self.ballast()).expect("a file");
+        let ballast = File::options().create(true).append(true).open(self.ballast());
+        let mut ballast = ballast.expect("a file");
         for chunk in [1 << 20, 1 << 12] {
             let zeros = vec![0; chunk];
             loop {

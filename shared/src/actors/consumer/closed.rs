@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::lanes::InOrder;
 use crate::parking::{ContentId, ParkedId};
 
-/// So many are remembered.
+/// How many records are remembered.
 const MOST: usize = 10_000;
 
 /// See the module.
@@ -14,7 +14,7 @@ const MOST: usize = 10_000;
 pub struct Closed(BTreeMap<ParkedId, ContentId>);
 
 impl Closed {
-    /// These are dealt with.
+    /// Remembers these records.
     pub fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
         self.0.extend(closed);
         while self.0.len() > MOST {
@@ -22,11 +22,10 @@ impl Closed {
         }
     }
 
-    /// Whether this record is. Another one at a reused offset is not.
+    /// Whether this record was dealt with. Another record at a reused offset was not.
     pub fn holds(&self, record: &impl InOrder) -> bool {
-        let content = (!self.0.is_empty()).then(|| self.0.get(&record.parked_id()));
-        content
-            .flatten()
-            .is_some_and(|content| *content == record.content())
+        // Mostly none is remembered, and an id costs a digest.
+        !self.0.is_empty()
+            && (self.0.get(&record.parked_id())).is_some_and(|content| *content == record.content_id())
     }
 }

@@ -48,8 +48,8 @@ pub trait InOrder {
     fn assignment(&self) -> Assignment;
     /// The record's id in the store.
     fn parked_id(&self) -> ParkedId;
-    /// What it says.
-    fn content(&self) -> ContentId;
+    /// The digest of what it says.
+    fn content_id(&self) -> ContentId;
     /// What it weighs.
     fn bytes(&self) -> usize;
 }
@@ -72,12 +72,12 @@ impl Forgotten {
 }
 
 /// What is to be done now.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Step<R> {
     /// Send the record to its handler. Tell [`Lanes::accepted`], then [`Lanes::done`] or
     /// [`Lanes::failed`].
     HandOver(R),
-    /// Nothing: the record was parked and is dealt with.
+    /// Count the record as done: it was parked before, and dealt with.
     Skip(R),
     /// Write the record to the store. Tell [`Lanes::parked`].
     Park(R, Why),
@@ -246,16 +246,13 @@ impl<R: InOrder> Lanes<R> {
         self.steps.pop_front()
     }
 
-    /// These records were parked and are dealt with.
+    /// Remembers that these records were parked and are dealt with.
     pub fn remember(&mut self, closed: Vec<(ParkedId, ContentId)>) {
         self.closed.remember(closed);
     }
 
     /// A record has come, in the order of its partition.
     pub fn arrived(&mut self, record: R) {
-        if self.closed.holds(&record) {
-            return self.steps.push_back(Step::Skip(record));
-        }
         let lane = record.lane();
         match self.lanes.get(&lane) {
             Some(Lane::Parking(_) | Lane::Parked(_) | Lane::Running(_)) => self.park_behind(record),
@@ -332,6 +329,9 @@ impl<R: InOrder> Lanes<R> {
 
     /// A record of a lane that is held up waits behind the others.
     fn park_behind(&mut self, record: R) {
+        if self.closed.holds(&record) {
+            return self.steps.push_back(Step::Skip(record));
+        }
         let Some(lane) = self.lanes.get_mut(&record.lane()) else {
             return;
         };
@@ -561,11 +561,6 @@ impl<R: InOrder> Lanes<R> {
                 self.keys.remove(&key);
                 return;
             };
-            // It may have waited here while the parked one was dealt with.
-            if self.closed.holds(&next) {
-                self.steps.push_back(Step::Skip(next));
-                continue;
-            }
             let lane = next.lane();
             match self.lanes.get_mut(&lane) {
                 Some(Lane::Live(live)) => {
@@ -574,6 +569,8 @@ impl<R: InOrder> Lanes<R> {
                     return;
                 }
                 Some(_) => self.park_behind(next),
+                // It may have waited here while the parked one was dealt with.
+                _ if self.closed.holds(&next) => self.steps.push_back(Step::Skip(next)),
                 _ => {
                     found.turn_is_taken = true;
                     let live = Live {

@@ -120,10 +120,6 @@ impl Item {
 }
 
 impl InOrder for Item {
-    fn content(&self) -> ContentId {
-        ContentId::of(&self.record)
-    }
-
     fn key(&self) -> KeyId {
         self.key
     }
@@ -134,6 +130,10 @@ impl InOrder for Item {
 
     fn assignment(&self) -> Assignment {
         self.record.assignment()
+    }
+
+    fn content_id(&self) -> ContentId {
+        ContentId::of(&self.record)
     }
 
     fn bytes(&self) -> usize {

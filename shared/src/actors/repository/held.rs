@@ -18,7 +18,7 @@ use super::{
     round::{Aftermath, HandOver},
 };
 use crate::{
-    document_store::{StoredDocument, DocumentKey, StoreError, id, outbox},
+    document_store::{DocumentKey, StoreError, StoredDocument, id, outbox},
     envelope::OutboxEvent,
     events::EventId,
 };

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{self, StoredDocument, Direction, Document, DocumentKey, IndexValue, Query, key, numbers},
+    document_store::{
+        self, Direction, Document, DocumentKey, IndexValue, Query, StoredDocument, key, numbers,
+    },
     environment::Timestamp,
     parking::{
         Change, ContentId, JobChange, JobId, LaneId, ParkedId, ParkedRecord, ParkedState, Refusal, ReplayJob,
@@ -32,27 +34,21 @@ pub struct ChangeParked {
     pub change: Change,
     /// See [`Execute::deadline`].
     pub deadline: Option<Instant>,
-    /// Nothing happens any more once this is set.
+    /// Once this is set, the change is not made any more.
     pub stop: Stop,
 }
 
-/// Tells whoever works for it to end; all clones are one.
+/// A request to stop. All clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
-impl PartialEq for Stop {
-    fn eq(&self, other: &Stop) -> bool {
-        self.is_set() == other.is_set()
-    }
-}
-
 impl Stop {
-    /// From now on nothing more is begun.
+    /// Asks to stop.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to end.
+    /// Whether somebody has asked to stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

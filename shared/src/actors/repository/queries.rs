@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};
 use crate::{
-    document_store::{StoredDocument, Direction, Document, Query, decode, id, id_as_text},
+    document_store::{Direction, Document, Query, StoredDocument, decode, id, id_as_text},
     logging::NowAndThen,
     metrics::Metrics,
 };

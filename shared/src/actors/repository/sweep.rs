@@ -20,8 +20,9 @@ use super::{
     round::{Aftermath, HandOver},
 };
 use crate::{
-    document_store::{StoredDocument, 
-        DocumentKey, DocumentStore, OutboxPlace, OutboxQuery, StoreError, id, outbox, outbox_place,
+    document_store::{
+        DocumentKey, DocumentStore, OutboxPlace, OutboxQuery, StoreError, StoredDocument, id, outbox,
+        outbox_place,
     },
     envelope::OutboxEvent,
     environment::Timestamp,

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::{
-    document_store::{StoredDocument, CollectionSettings, Document, DocumentKey, StoreError, Write, decode, encode_beside},
+    document_store::{
+        CollectionSettings, Document, DocumentKey, StoreError, StoredDocument, Write, decode, encode_beside,
+    },
     envelope::OutboxEvent,
     events::EventId,
     parking::{ParkedRecord, ReplayJob},

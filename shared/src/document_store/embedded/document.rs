@@ -15,7 +15,8 @@ pub(super) struct Head {
 /// A document read from the disk.
 pub(super) fn decode(bytes: &[u8]) -> Result<StoredDocument, StoreError> {
     let raw = RawDocumentBuf::from_bytes(bytes.to_vec());
-    raw.map(StoredDocument::from).map_err(|error| StoreError::Unfit(error.to_string()))
+    raw.map(StoredDocument::from)
+        .map_err(|error| StoreError::Unfit(error.to_string()))
 }
 
 pub(super) fn head(document: &RawDocument) -> Result<Head, StoreError> {

@@ -13,11 +13,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use bson::StoredDocument;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError};
+use super::{
+    CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError, StoredDocument,
+};
 use crate::embedded::{Engine, EngineError};
 
 mod document;

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use bson::StoredDocument;
 use redb::{ReadTransaction, ReadableTable};
 use uuid::Uuid;
 
@@ -10,7 +9,9 @@ use super::{
     document,
     tables::{Collection, IndexTable},
 };
-use crate::document_store::{Direction, IndexValue, OutboxQuery, Query, StoreError, outbox_place};
+use crate::document_store::{
+    Direction, IndexValue, OutboxQuery, Query, StoreError, StoredDocument, outbox_place,
+};
 
 /// A page of outboxes ends behind so many bytes: parked records are of several megabytes.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;

@@ -15,7 +15,7 @@ fn insert(id: u128) -> Commit {
     let id = Uuid::from_u128(id);
     let binary = || Binary::from(BsonUuid::from_bytes(id.into_bytes()));
     let document = doc! { "_id": binary(), "version": 1_i64, "commitId": binary() };
-    let document = RawDocumentBuf::try_from(&document).unwrap();
+    let document = bson::RawDocumentBuf::try_from(&document).unwrap().into();
     let key = DocumentKey {
         collection: ITEMS.name,
         id,

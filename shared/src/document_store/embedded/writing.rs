@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bson::StoredDocument;
 use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
 
 use super::{Collections, document, prepared, tables::Collection};
-use crate::document_store::{Commit, Mark, Outcome, StoreError, Write, carried_over, without_events};
+use crate::document_store::{
+    Commit, Mark, Outcome, StoreError, StoredDocument, Write, carried_over, without_events,
+};
 
 /// Done, or unfit to be done; the outer error is the engine's.
 type Done<T> = Result<Result<T, StoreError>, redb::Error>;

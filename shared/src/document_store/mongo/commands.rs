@@ -333,7 +333,7 @@ mod tests {
                 id: Uuid::now_v7(),
             },
             expected_version,
-            document,
+            document: document.into(),
             carried: Vec::new(),
         }
     }

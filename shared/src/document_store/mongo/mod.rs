@@ -30,7 +30,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt};
 use mongodb::{
     Client, Database,
-    bson::{StoredDocument, doc},
+    bson::doc,
     event::EventHandler,
     options::{ClientOptions, ReadPreference, SelectionCriteria},
 };
@@ -41,7 +41,9 @@ use self::{
     errors::{Fate, Fault},
     watch::Watch,
 };
-use super::{CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError};
+use super::{
+    CollectionSettings, Commit, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError, StoredDocument,
+};
 
 mod commands;
 mod commit;

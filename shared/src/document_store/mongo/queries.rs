@@ -14,8 +14,7 @@ use futures_util::future::try_join_all;
 use mongodb::{
     ClusterTime,
     bson::{
-        Binary, Bson, DateTime, Document, RawDocumentBuf, Timestamp, deserialize_from_document, doc,
-        spec::BinarySubtype,
+        Binary, Bson, DateTime, Document, Timestamp, deserialize_from_document, doc, spec::BinarySubtype,
     },
     options::{CountOptions, FindOptions, Hint, ReadConcern},
 };
@@ -69,7 +68,7 @@ pub(super) async fn fetch(
             let mut cursor = found.find(filter).with_options(options).await?;
             let mut documents = Vec::with_capacity(capacity);
             while cursor.advance().await? {
-                documents.push(cursor.current().to_owned());
+                documents.push(cursor.current().to_owned().into());
             }
             Ok(documents)
         })
@@ -222,7 +221,7 @@ pub(super) async fn unpublished(
             let (mut found, mut bytes) = (Vec::new(), 0);
             while bytes < PAGE_BYTES && cursor.advance(&mut session).await? {
                 bytes += cursor.current().as_bytes().len();
-                found.push(cursor.current().to_owned());
+                found.push(cursor.current().to_owned().into());
             }
             Ok(found)
         })

@@ -293,10 +293,10 @@ impl ParkedApi {
                 decided.map(|changed| changed.unwrap_or(record))
             } else {
                 let message = ChangeParked {
-                    stop: Stop::default(),
                     id,
                     change,
                     deadline: Some(Instant::now() + PATIENCE),
+                    stop: Stop::default(),
                 };
                 ask(&self.change, message, PATIENCE)
                     .await?

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::{DEADLINE, eventually};
 use shared::{
-    document_store::{CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write},
+    document_store::{
+        CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, StoredDocument, Write,
+    },
     events::EventId,
 };
 
@@ -160,7 +162,9 @@ impl Item {
         Write {
             key: self.key_in(collection),
             expected_version: (self.version > 1).then_some(self.version - 1),
-            document: RawDocumentBuf::try_from(&document).expect("a document is BSON"),
+            document: RawDocumentBuf::try_from(&document)
+                .expect("a document is BSON")
+                .into(),
             carried: Vec::new(),
         }
     }
@@ -181,7 +185,7 @@ impl Item {
         }
     }
 
-    fn read(document: &RawDocumentBuf) -> Self {
+    fn read(document: &StoredDocument) -> Self {
         let document = Document::try_from(document.as_ref()).expect("BSON is a document");
         let uuid = |field| match document.get(field) {
             Some(Bson::Binary(binary)) => Uuid::from_slice(&binary.bytes).expect("a UUID"),
@@ -259,13 +263,13 @@ async fn find(store: &dyn DocumentStore, id: Uuid) -> Option<Item> {
     found.first().map(Item::read)
 }
 
-fn ids(documents: &[RawDocumentBuf]) -> Vec<u128> {
+fn ids(documents: &[StoredDocument]) -> Vec<u128> {
     documents
         .iter()
         .map(|document| Item::read(document).id.as_u128())
         .collect()
 }
 
-fn id_set(documents: &[RawDocumentBuf]) -> BTreeSet<u128> {
+fn id_set(documents: &[StoredDocument]) -> BTreeSet<u128> {
     ids(documents).into_iter().collect()
 }

@@ -174,7 +174,7 @@ fn the_sweep_takes_the_oldest_first_to_the_end_past_the_young_and_the_unreadable
                 let write = shared::document_store::Write {
                     key: key::<Account>(id),
                     expected_version: None,
-                    document: bson::RawDocumentBuf::try_from(&document).unwrap(),
+                    document: bson::RawDocumentBuf::try_from(&document).unwrap().into(),
                     carried: vec![],
                 };
                 let commit = shared::document_store::Commit {

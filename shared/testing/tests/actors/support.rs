@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use bson::RawDocumentBuf;
 use contracts::CustomerId;
 use futures_util::future::BoxFuture;
 use shared::{
     document_store::{
         CollectionSettings, Commit, Document, DocumentStore, Mark, OutboxQuery, Outcome, Query, StoreError,
-        Write, encode, key, outbox,
+        StoredDocument, Write, encode, key, outbox,
     },
     envelope::OutboxEvent,
     environment::{Environment, Timestamp},
@@ -52,11 +51,11 @@ impl DocumentStore for ScriptedStore {
         &self,
         collection: &'static str,
         ids: Vec<Uuid>,
-    ) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.port.find(collection, ids)
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.port.list(query)
     }
 
@@ -71,7 +70,7 @@ impl DocumentStore for ScriptedStore {
         }
     }
 
-    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<RawDocumentBuf>, StoreError>> {
+    fn unpublished(&self, query: OutboxQuery) -> BoxFuture<'_, Result<Vec<StoredDocument>, StoreError>> {
         self.port.unpublished(query)
     }
 

@@ -82,7 +82,8 @@ fn child_that_is_killed() {
                         document: RawDocumentBuf::try_from(
                             &doc! { "_id": binary(document), "version": 1_i64, "commitId": binary(id), "outbox": [1] },
                         )
-                        .unwrap(),
+                        .unwrap()
+                        .into(),
                         carried: Vec::new(),
                     };
                     let second = Uuid::from_u128(id.as_u128() ^ 1);

@@ -19,7 +19,7 @@ use mongodb::{
     bson::{Binary, Document, RawDocument, RawDocumentBuf, doc, spec::BinarySubtype},
 };
 use shared::document_store::{
-    CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, Write,
+    CollectionSettings, Commit, DocumentKey, DocumentStore, Index, Outcome, StoredDocument, Write,
     mongo::{MongoSettings, MongoStore},
 };
 use testing::eventually;
@@ -117,10 +117,10 @@ pub fn uuid(id: Uuid) -> Binary {
 }
 
 /// A document with fields beside those of the port.
-pub fn document(key: DocumentKey, version: i64, commit: Uuid, fields: Document) -> RawDocumentBuf {
+pub fn document(key: DocumentKey, version: i64, commit: Uuid, fields: Document) -> StoredDocument {
     let mut document = doc! { "_id": uuid(key.id), "version": version, "commitId": uuid(commit) };
     document.extend(fields);
-    RawDocumentBuf::try_from(&document).unwrap()
+    RawDocumentBuf::try_from(&document).unwrap().into()
 }
 
 /// A commit of writes: the key, the version it replaces, the other fields.

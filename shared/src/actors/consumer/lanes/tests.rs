@@ -37,7 +37,7 @@ impl InOrder for Record {
     fn parked_id(&self) -> ParkedId {
         ParkedId::of("t", self.partition, self.offset)
     }
-    fn content(&self) -> ContentId {
+    fn content_id(&self) -> ContentId {
         ContentId(Uuid::from_u128(self.key))
     }
     fn bytes(&self) -> usize {
@@ -384,7 +384,7 @@ fn a_record_that_is_delivered_again_is_skipped_once_the_parked_one_is_dealt_with
     assert_eq!(steps(&mut lanes), ["run, single: true"]);
     // It comes again while the lane is worked off, and with it one of the same subject.
     assert_eq!(arrive(&mut lanes, &[first.clone(), record(1, 10, 1)]), NOTHING);
-    lanes.remember(vec![(first.parked_id(), first.content())]);
+    lanes.remember(vec![(first.parked_id(), first.content_id())]);
     assert_eq!(ran(&mut lanes, &first, RunEnd::Empty), ["skip 0", "hand over 1"]);
 }
 
@@ -396,7 +396,7 @@ fn a_record_that_waits_for_its_turn_is_skipped_once_the_parked_one_is_dealt_with
         arrive(&mut lanes, &[first.clone(), second.clone()]),
         ["hand over 0"]
     );
-    lanes.remember(vec![(second.parked_id(), second.content())]);
+    lanes.remember(vec![(second.parked_id(), second.content_id())]);
     assert_eq!(accepted(&mut lanes, &first), ["skip 1"]);
 }
 
@@ -404,7 +404,7 @@ fn a_record_that_waits_for_its_turn_is_skipped_once_the_parked_one_is_dealt_with
 fn another_record_at_the_offset_of_a_closed_one_is_handled() {
     let mut lanes = Lanes::default();
     let (closed, other) = (record(1, 10, 0), record(2, 20, 0));
-    lanes.remember(vec![(closed.parked_id(), closed.content())]);
+    lanes.remember(vec![(closed.parked_id(), closed.content_id())]);
     assert_eq!(arrive(&mut lanes, &[other]), ["hand over 0"]);
     lanes.unreadable(closed, failure());
     assert_eq!(steps(&mut lanes), ["skip 0"], "nor is it parked again");
