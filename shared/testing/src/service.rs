@@ -51,6 +51,12 @@ impl<S: Service> Clone for Setup<S> {
     }
 }
 
+impl<S: Service> Default for Setup<S> {
+    fn default() -> Setup<S> {
+        Setup::new()
+    }
+}
+
 impl<S: Service> Setup<S> {
     /// Everything in memory and new.
     pub fn new() -> Setup<S> {
