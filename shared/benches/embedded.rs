@@ -21,11 +21,11 @@ const ROUND: usize = 100;
 /// Records to read.
 const TO_READ: usize = 1000;
 const TOPIC: &str = "events";
-const ORDERS: CollectionSettings = CollectionSettings {
-    name: "orders",
+const DOCUMENTS: CollectionSettings = CollectionSettings {
+    name: "documents",
     indexes: &[
         Index {
-            fields: &["customerId", "status"],
+            fields: &["owner", "status"],
         },
         Index { fields: &["status"] },
     ],
@@ -63,11 +63,11 @@ fn binary(id: Uuid) -> Binary {
     }
 }
 
-/// About as large as a new order with its event.
-fn order(id: Uuid, commit: Uuid) -> RawDocumentBuf {
+/// About as large as a new document with its event.
+fn document(id: Uuid, commit: Uuid) -> RawDocumentBuf {
     rawdoc! {
         "_id": binary(id),
-        "customerId": binary(Uuid::new_v4()),
+        "owner": binary(Uuid::new_v4()),
         "status": 0,
         "context": "c".repeat(150),
         "version": 1_i64,
@@ -79,14 +79,14 @@ fn order(id: Uuid, commit: Uuid) -> RawDocumentBuf {
 fn inserts() -> Commit {
     let id = Uuid::now_v7();
     let write = |_| {
-        let order_id = Uuid::now_v7();
+        let document_id = Uuid::now_v7();
         Write {
             key: DocumentKey {
-                collection: ORDERS.name,
-                id: order_id,
+                collection: DOCUMENTS.name,
+                id: document_id,
             },
             expected_version: None,
-            document: order(order_id, id).into(),
+            document: document(document_id, id).into(),
             carried: Vec::new(),
         }
     };
@@ -100,7 +100,9 @@ fn inserts() -> Commit {
 fn store(criterion: &mut Criterion) {
     let (directory, runtime) = (Directory::new(), runtime());
     let store = EmbeddedStore::open(&directory.0, "bench").expect("a store");
-    runtime.block_on(store.prepare(vec![ORDERS])).expect("prepared");
+    runtime
+        .block_on(store.prepare(vec![DOCUMENTS]))
+        .expect("prepared");
 
     let mut group = criterion.benchmark_group("embedded store");
     group

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// As in the services.
 const COMMANDS_IN_A_ROUND: usize = 256;
 
-/// Like the reservation of credit for an order: two documents and the key of its event.
+/// Like a parcel and the shelf that it lies on: two documents and the key of its event.
 struct Task([DocumentKey; 3]);
 
 impl Waiting for Task {
@@ -25,26 +25,26 @@ impl Waiting for Task {
     }
 }
 
-fn task(order: usize, customers: usize) -> Task {
+fn task(parcel: usize, shelves: usize) -> Task {
     let key = |collection, id: usize| DocumentKey {
         collection,
         // Scattered, as ids are.
         id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &id.to_le_bytes()),
     };
-    let customer = order % customers;
+    let shelf = parcel % shelves;
     Task([
-        key("customers", customer),
-        key("reservations", order),
-        key("(lane)", customer),
+        key("shelves", shelf),
+        key("parcels", parcel),
+        key("(lane)", shelf),
     ])
 }
 
 /// So many wait, and a round is in flight.
-fn busy_planner(waiting: usize, customers: usize) -> RoundPlanner<Task> {
+fn busy_planner(waiting: usize, shelves: usize) -> RoundPlanner<Task> {
     let mut planner = RoundPlanner::default();
-    (0..COMMANDS_IN_A_ROUND).for_each(|order| planner.push(task(order, customers)));
+    (0..COMMANDS_IN_A_ROUND).for_each(|parcel| planner.push(task(parcel, shelves)));
     next_round(&mut planner);
-    (0..waiting).for_each(|order| planner.push(task(COMMANDS_IN_A_ROUND + order, customers)));
+    (0..waiting).for_each(|parcel| planner.push(task(COMMANDS_IN_A_ROUND + parcel, shelves)));
     planner
 }
 
@@ -55,15 +55,15 @@ fn next_round(planner: &mut RoundPlanner<Task>) -> Vec<Task> {
 
 fn round_planner(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("the next round while one is in flight");
-    for (name, waiting, customers) in [
-        ("256 wait, of many customers", 256, 100_000),
-        ("2,048 wait, of 1,000 customers", 2048, 1000),
-        ("2,048 wait, all of one customer", 2048, 1),
+    for (name, waiting, shelves) in [
+        ("256 wait, of many shelves", 256, 100_000),
+        ("2,048 wait, of 1,000 shelves", 2048, 1000),
+        ("2,048 wait, all of one shelf", 2048, 1),
     ] {
         group.throughput(Throughput::Elements(waiting as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
-                || busy_planner(waiting, customers),
+                || busy_planner(waiting, shelves),
                 next_round,
                 BatchSize::SmallInput,
             );

@@ -1,10 +1,10 @@
 //! Log lines for people: one for each step, with the actor's name and the same fields everywhere.
 //!
 //! ```text
-//! 2026-11-22T18:00:00.000Z INFO  orders PublisherActor published OrderCreated order_id=… partition=1 offset=0
+//! 2026-11-22T18:00:00.000Z INFO  parcels PublisherActor published ParcelSent parcel_id=… partition=1 offset=0
 //! ```
 //!
-//! so that `grep <order id>` over the logs of both services tells the saga. What a request or a record
+//! so that `grep <parcel id>` over the logs of all services tells the saga. What a request or a record
 //! says can forge neither a line nor a field: control characters are escaped, and a value with spaces,
 //! `=` or quotes, or a message with `=`, stands in quotes. `LOG_FORMAT=json` writes an object a line.
 
@@ -348,16 +348,16 @@ mod tests {
     #[test]
     fn a_value_cannot_forge_another_field() {
         let field = |value: &str| FieldText(value).to_string();
-        assert_eq!(field("OrderCreated"), "OrderCreated");
+        assert_eq!(field("ParcelSent"), "ParcelSent");
         assert_eq!(field("t/2/7"), "t/2/7");
-        assert_eq!(field("x order_id=7"), r#""x order_id=7""#);
-        assert_eq!(field(r#"x" order_id="7"#), r#""x\" order_id=\"7""#);
+        assert_eq!(field("x parcel_id=7"), r#""x parcel_id=7""#);
+        assert_eq!(field(r#"x" parcel_id="7"#), r#""x\" parcel_id=\"7""#);
         assert_eq!(field("x\\\" y"), r#""x\\\" y""#);
         assert_eq!(field(""), r#""""#);
         assert_eq!(field("a\u{2028}b\nc"), "\"a\u{2028}b\\nc\"");
         let message = |text: &str| Message(text).to_string();
-        assert_eq!(message("POST /api/orders"), "POST /api/orders");
-        assert_eq!(message("skipped X order_id=7"), r#""skipped X order_id=7""#);
+        assert_eq!(message("POST /api/parcels"), "POST /api/parcels");
+        assert_eq!(message("skipped X parcel_id=7"), r#""skipped X parcel_id=7""#);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use contracts::{CustomerId, OrderId, OrderShipped, ShipmentPrepared};
 use serde::{Deserialize, Serialize};
-use shared::{envelope::Context, environment::Timestamp};
+use shared::environment::Timestamp;
 
 /// The shipment of an order, as it is stored; its id is that of the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,25 +14,21 @@ pub struct Shipment {
     pub customer_id: Option<CustomerId>,
     pub tracking_number: String,
     pub prepared_at: Timestamp,
-    /// What it came from: announced again, it is the same to the byte.
-    pub context: Context,
 }
 
-/// Prepares the shipment of an order. Its tracking number follows from the order, so it is the same
-/// however often the order is heard of.
-pub fn prepare(order: &OrderShipped, prefix: &str, context: &Context, now: Timestamp) -> Shipment {
+/// The tracking number follows from the order, so it is the same however often the order is heard of.
+pub fn prepare(order: &OrderShipped, prefix: &str, now: Timestamp) -> Shipment {
     let number = order.id.0.as_u128() % 10u128.pow(12);
     Shipment {
         id: order.id,
         customer_id: order.customer_id,
         tracking_number: format!("{prefix}{number:012}"),
         prepared_at: now,
-        context: context.clone(),
     }
 }
 
 impl Shipment {
-    /// The announcement that it is prepared, the same whenever it is made.
+    /// The announcement that it is prepared.
     pub fn prepared(&self) -> ShipmentPrepared {
         ShipmentPrepared {
             order_id: self.id,

@@ -1,5 +1,4 @@
-//! Shipping: prepares a shipment for each order that is shipped. An example of a service on the kit, to
-//! copy and to build on.
+//! Shipping: prepares a shipment for each order that is shipped. An example of a service, to copy.
 
 mod actors;
 mod domain;
@@ -17,10 +16,7 @@ use shared::{
     settings::Defaults,
 };
 
-/// The name of this service.
 pub const NAME: &str = "shipping";
-
-/// The service.
 pub struct Shipping;
 
 impl Service for Shipping {

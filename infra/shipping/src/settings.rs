@@ -6,13 +6,7 @@ use shared::settings::{Check, OwnSettings};
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
     /// What tracking numbers begin with: 1 to 5 capital letters
-    #[arg(
-        long,
-        env = "TRACKING_PREFIX",
-        value_name = "LETTERS",
-        default_value = "SHP",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "TRACKING_PREFIX", value_name = "LETTERS", default_value = "SHP")]
     pub tracking_prefix: String,
 }
 

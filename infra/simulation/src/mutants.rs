@@ -6,8 +6,7 @@
 //! the workspace: to cargo, packages of the same name and version at the same place of a workspace are
 //! the same, and the next build of the product there would take over what was built with a fault.
 //!
-//! The product itself has no switch for any of them. Those that are compiled in with the feature
-//! `mutants` of the kit are played by `tests/mutants.rs`.
+//! The product itself has no switch for any of them.
 //!
 //! A patch begins with what it does, and with these two lines:
 //!
@@ -31,6 +30,12 @@ pub struct Mutants {
     /// Only those whose file names contain this
     #[arg(default_value = "")]
     named: String,
+    /// Only so many, chosen by `--seed`; all by default
+    #[arg(long, value_name = "COUNT")]
+    only: Option<usize>,
+    /// Chooses those of `--only`
+    #[arg(long, default_value_t = 0, requires = "only")]
+    seed: u64,
     /// Threads to play seeds on; all of the machine's by default
     #[arg(long)]
     threads: Option<usize>,
@@ -92,12 +97,10 @@ impl Mutants {
             .collect::<io::Result<_>>()?;
         patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
         patches.sort();
+        let mutants = patches.into_iter().map(Mutant::read);
+        let mutants = mutants.collect::<io::Result<Vec<_>>>()?;
         let mut missed = Vec::new();
-        for patch in patches {
-            let mutant = Mutant::read(patch)?;
-            if !mutant.name().contains(&self.named) {
-                continue;
-            }
+        for mutant in self.chosen(mutants) {
             let begin = Instant::now();
             let how = self.play_one(&workspace, &mutant)?;
             let seconds = begin.elapsed().as_secs();
@@ -107,6 +110,16 @@ impl Mutants {
             }
         }
         Ok(missed)
+    }
+
+    /// Those that were asked for.
+    fn chosen(&self, mut mutants: Vec<Mutant>) -> Vec<Mutant> {
+        mutants.retain(|mutant| mutant.name().contains(&self.named));
+        if let Some(count) = self.only {
+            fastrand::Rng::with_seed(self.seed).shuffle(&mut mutants);
+            mutants.truncate(count);
+        }
+        mutants
     }
 
     fn play_one(&self, workspace: &Path, mutant: &Mutant) -> io::Result<How> {
@@ -241,6 +254,28 @@ mod tests {
         let manifest = "[workspace.package]\nversion = \"0.1.0\"\n\n[workspace.dependencies]\nuuid = { version = \"1\" }";
         let copied = of_another_version(manifest).expect("a version");
         assert_eq!(copied, manifest.replace("0.1.0", "10000.1.0") + "\n");
+    }
+
+    #[test]
+    fn a_seed_chooses_the_same_mutants_each_time() {
+        let chosen = |seed| {
+            let asked = Mutants {
+                named: "m".to_owned(),
+                only: Some(2),
+                seed,
+                threads: None,
+            };
+            let mutant = |number| Mutant {
+                patch: PathBuf::from(format!("m{number}.patch")),
+                caught_by: "I1".to_owned(),
+                within: 1,
+            };
+            let chosen = asked.chosen((0..30).map(mutant).collect());
+            chosen.iter().map(Mutant::name).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(1).len(), 2);
+        assert_eq!(chosen(1), chosen(1));
+        assert_ne!(chosen(1), chosen(2));
     }
 
     #[test]

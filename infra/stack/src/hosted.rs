@@ -18,7 +18,7 @@ pub const SERVICES: &[&dyn Hosted] = &[
 ];
 
 /// Started only where it is asked for: an example.
-pub const SHIPPING: &str = shipping::NAME;
+pub const SHIPPING: &str = <shipping::Shipping as Service>::NAME;
 
 /// A service that can be a part of the whole.
 pub trait Hosted: Sync {

@@ -18,7 +18,7 @@ use crate::{envelope, events::About, events::Event, service::Kit};
 
 /// What a service does about an event.
 pub trait On: Unpin + 'static {
-    /// The name of its actor, as in `OnOrderShippedHandler`.
+    /// The name of its actor, as in `OnParcelSentHandler`.
     const ACTOR: &'static str;
     /// The event.
     type Event: Event;

@@ -1,7 +1,7 @@
 //! The actor that puts events into the log: the only way there.
 //!
-//! Events are published in the order in which they are handed over, pipelined; but of one order (or
-//! one customer) the next is sent only once the one before is in the log, so none overtakes another
+//! Events are published in the order in which they are handed over, pipelined; but of one subject (or
+//! one key) the next is sent only once the one before is in the log, so none overtakes another
 //! whose delivery fails and is tried again.
 //!
 //! Each delivery is settled by itself, whatever it was handed over with: a partition without a leader

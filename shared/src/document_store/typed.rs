@@ -273,7 +273,7 @@ mod tests {
     struct Account {
         #[serde(rename = "_id")]
         id: bson::Uuid,
-        credit_limit: Money,
+        load_limit: Money,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     }
@@ -291,7 +291,7 @@ mod tests {
     fn account(note: Option<&str>) -> Account {
         Account {
             id: bson::Uuid::from_bytes([7; 16]),
-            credit_limit: Money::units(1000),
+            load_limit: Money::units(1000),
             note: note.map(Into::into),
         }
     }
@@ -322,8 +322,8 @@ mod tests {
     fn what_cannot_be_read_says_which_document_and_why() {
         for (fields, why) in [
             (doc! { "version": 2.5 }, "version"),
-            (doc! { "creditLimit": 0.1 + 0.2 }, "is not an exact number"),
-            (doc! { "creditLimit": true }, "a number is expected"),
+            (doc! { "loadLimit": 0.1 + 0.2 }, "is not an exact number"),
+            (doc! { "loadLimit": true }, "a number is expected"),
         ] {
             let error = decode::<Account>(&set(&account(None), fields))
                 .unwrap_err()
@@ -338,7 +338,7 @@ mod tests {
         let added = doc! { "segment": "gold", "tags": ["a", { "b": 1 }], "rating": 4.5 };
         let stored = decode::<Account>(&set(&account(None), added.clone())).unwrap();
         let changed = Account {
-            credit_limit: Money::units(5),
+            load_limit: Money::units(5),
             ..stored.document
         };
         let raw = encode_beside(&stored.unknown, &changed, 4, Uuid::nil(), &[]).unwrap();

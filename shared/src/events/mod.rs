@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_event_announced_again_has_the_same_id() {
-        let of = |version| EventId::of(Uuid::from_u128(1), "OrderCreated", version);
+        let of = |version| EventId::of(Uuid::from_u128(1), "ParcelCreated", version);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
         assert_eq!(of(1).to_string(), "39d16079-43d2-55a4-89c0-b70bad4b1fe3");

@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_and_unknown_fields_ignored() {
-        let body = br#"{"CREDITLIMIT": "12.50", "other": {"a": [1]}, "name": "Ada"}"#;
+        let body = br#"{"LOADLIMIT": "12.50", "other": {"a": [1]}, "name": "Ada"}"#;
         let mut fields = Fields::parse(body).unwrap();
-        assert_eq!(fields.required::<Limit>("creditLimit"), Money::parse("12.5").ok());
+        assert_eq!(fields.required::<Limit>("loadLimit"), Money::parse("12.5").ok());
         assert_eq!(fields.required::<DisplayName>("name"), Some("Ada".into()));
         assert_eq!(fields.optional::<Uuid>("id"), Some(None));
         assert!(fields.into_errors().is_empty());

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn one_instance_works_on_a_job_and_another_goes_on_when_it_is_gone() {
         let create = JobChange::Create {
-            reason: "unknown-order".into(),
+            reason: "unknown-parcel".into(),
             correlation_id: "c".into(),
         };
         let job = decide(None, &create, 0).expect("it is new");

@@ -2,7 +2,7 @@
 //! operator decides. Later events of the same subject are parked behind it, in order.
 //!
 //! Promise: a failure stops its own subject and nothing else. The subject of an event is the
-//! aggregate whose state it moves: for every event of an order, that order. A record that cannot be
+//! aggregate whose state it moves. A record that cannot be
 //! read has no subject and is parked alone. A parked record is a document of the service's own
 //! database, with everything that stood in the log, so the offset may advance. Its id is a function
 //! of its partition and offset: parked twice, it is parked once.

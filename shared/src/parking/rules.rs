@@ -307,9 +307,9 @@ mod tests {
     fn failure(fate: Fate) -> Failure {
         Failure {
             fate,
-            reason: "unknown-order".into(),
-            error: "there is no order".into(),
-            group: "order-service".into(),
+            reason: "unknown-parcel".into(),
+            error: "there is no parcel".into(),
+            group: "parcel-service".into(),
         }
     }
 

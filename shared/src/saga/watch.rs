@@ -74,7 +74,7 @@ impl<D: Saga> Message for IsFinal<D> {
 pub struct WatchActor<D: Saga> {
     repository: Recipient<Find<D>>,
     waiting: BTreeMap<Uuid, Awaited<D>>,
-    /// When which order is to be looked up; those of the look under way are not in it.
+    /// When which document is to be looked up; those of the look under way are not in it.
     due: BTreeSet<(Instant, Uuid)>,
     places: Arc<Semaphore>,
     finished: Finished<D>,

@@ -4,6 +4,7 @@ use clap::Args;
 
 /// The settings as they were given, unchecked.
 #[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
 #[command(next_help_heading = "Engines")]
 pub struct EngineArguments {
     /// Kafka's address, or several separated by commas

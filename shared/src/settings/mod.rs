@@ -32,6 +32,8 @@ pub struct Defaults {
 
 /// The settings as they were given, unchecked: text, so that all that is wrong can be told at once.
 #[derive(Debug, Clone, Default, Args)]
+// So that the struct of a service may have any name.
+#[group(skip)]
 #[command(next_help_heading = "Settings")]
 pub struct Arguments {
     /// Address to answer HTTP at

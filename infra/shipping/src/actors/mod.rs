@@ -1,5 +1,4 @@
-//! The behaviour of Shipping: an actor for each event that it handles, and the commands that its
-//! RepositoryActor executes.
+//! The behaviour of Shipping: an actor for each event, and the commands of its RepositoryActor.
 
 mod on_order_shipped;
 mod prepare_shipment;

@@ -8,7 +8,7 @@ use shared::{
     metrics::IntCounter,
 };
 
-use super::prepare_shipment::{Preparation, PrepareShipment};
+use super::prepare_shipment::PrepareShipment;
 
 pub struct OnOrderShipped {
     pub prefix: String,
@@ -29,8 +29,8 @@ impl On for OnOrderShipped {
         })
     }
 
-    fn outcome(&self, preparation: Preparation, _: &About) -> Result<(), HandlerError> {
-        self.prepared.inc_by(u64::from(preparation.is_new));
+    fn outcome(&self, is_new: bool, _: &About) -> Result<(), HandlerError> {
+        self.prepared.inc_by(u64::from(is_new));
         Ok(())
     }
 }

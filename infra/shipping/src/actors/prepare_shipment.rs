@@ -25,40 +25,30 @@ pub struct PrepareShipment {
     pub context: Context,
 }
 
-pub struct Preparation {
-    pub shipment: Shipment,
-    pub is_new: bool,
-}
-
 impl Command for PrepareShipment {
     type Workspace = WorkspaceOf<Shipment>;
-    type Reply = Preparation;
+    /// Whether it is new.
+    type Reply = bool;
 
     fn documents(&self) -> Vec<DocumentKey> {
         vec![key::<Shipment>(self.order.id)]
     }
 
-    fn decide(&self, documents: &mut WorkspaceOf<Shipment>, now: Timestamp) -> Preparation {
-        let known = documents.get(self.order.id).cloned();
-        let is_new = known.is_none();
-        let new = || prepare(&self.order, &self.prefix, &self.context, now);
-        let shipment = known.unwrap_or_else(new);
-        // A known one is announced again: whoever sends the order again has perhaps not heard of it.
-        let (id, time, context) = (shipment.id, shipment.prepared_at, &shipment.context);
-        let event = OutboxEvent::new(&shipment.prepared(), id, 1, crate::NAME, time, context);
-        documents.put(shipment.clone(), [event]);
-        Preparation { shipment, is_new }
+    fn decide(&self, documents: &mut WorkspaceOf<Shipment>, now: Timestamp) -> bool {
+        let is_new = documents.get(self.order.id).is_none();
+        if is_new {
+            let shipment = prepare(&self.order, &self.prefix, now);
+            let event = &shipment.prepared();
+            let event = OutboxEvent::new(event, shipment.id, 1, crate::NAME, now, &self.context);
+            documents.put(shipment, [event]);
+        }
+        is_new
     }
 
-    fn committed(&self, Preparation { shipment, is_new }: &Preparation) {
-        let again = if *is_new { "" } else { " already, announced again" };
-        Step::about("order_id", &shipment.id)
-            .with("tracking_number", &shipment.tracking_number)
-            .with("correlation_id", &self.context.correlation_id)
-            .log(
-                log::Level::Info,
-                "RepositoryActor",
-                format_args!("shipment prepared{again}"),
-            );
+    fn committed(&self, is_new: &bool) {
+        let said = if *is_new { "prepared" } else { "prepared before" };
+        let step = Step::about("order_id", &self.order.id);
+        let step = step.with("correlation_id", &self.context.correlation_id);
+        step.log(log::Level::Info, "RepositoryActor", format_args!("{said}"));
     }
 }

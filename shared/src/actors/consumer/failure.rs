@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_comes_too_early_is_tried_for_a_while_and_then_parked() {
         let early = || HandlerError::TooEarly {
-            code: "unknown-order",
+            code: "unknown-parcel",
             message: "none".into(),
         };
         let environment = Environment::real();

@@ -3,7 +3,7 @@
 //! Two orders are kept:
 //!
 //! - **Healthy records of a key** are handed over in the order of the log. A record waits until the
-//!   one before it has its place in the repository's queue, so one busy customer fills whole rounds.
+//!   one before it has its place in the repository's queue, so one busy key fills whole rounds.
 //! - **Records of a subject** are handled one after the other: the next one is handed over when the
 //!   one before is done. When one fails, it is parked, and only later ones of the same subject are
 //!   parked behind it. Others of its key go on.

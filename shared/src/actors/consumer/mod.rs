@@ -5,7 +5,7 @@
 //!
 //! - An offset is stored only when everything up to it is done or parked.
 //! - Healthy records of a key are handed over in their order, each once the one before has its place
-//!   in the repository's queue. So one busy customer still fills whole rounds.
+//!   in the repository's queue. So one busy key still fills whole rounds.
 //! - A record that fails is parked, and later records of its subject behind it; others of its key go
 //!   on (see [`crate::parking`] and `lanes`).
 //! - At most `MAX_IN_FLIGHT` records and `MAX_BYTES` are under way.

@@ -16,7 +16,7 @@ use crate::{
     parking::{Change, ContentId, Due, LaneId, ParkedId, ParkedRecord, due},
 };
 
-/// Records of a lane whose ids are read at a time. A lane is mostly one order, hence short.
+/// Records of a lane whose ids are read at a time. A lane is mostly of one aggregate, hence short.
 const PAGE: usize = 100;
 
 /// What a run works with.

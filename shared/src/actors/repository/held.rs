@@ -174,7 +174,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     const KEY: DocumentKey = DocumentKey {
-        collection: "customers",
+        collection: "parcels",
         id: Uuid::from_u128(1),
     };
 

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     const KEY: DocumentKey = DocumentKey {
-        collection: "customers",
+        collection: "parcels",
         id: Uuid::from_u128(1),
     };
 

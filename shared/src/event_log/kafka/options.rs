@@ -96,7 +96,7 @@ pub fn refusal(name: &str, value: &str) -> Option<&'static str> {
         ),
         "partitioner" => (
             matches!(value.as_str(), "murmur2_random" | "murmur2"),
-            "the events of a customer would stand in another partition than those of all other writers, \
+            "the events of a key would stand in another partition than those of all other writers, \
              and overtake each other: leave it murmur2_random",
         ),
         "transactional.id" => (false, "events are not published in transactions: leave it out"),

@@ -129,8 +129,8 @@ pub(super) fn dangers(wanted: &TopicSettings, found: &Found) -> Vec<String> {
     }
     if let Some(policy) = setting("cleanup.policy").filter(|policy| policy.contains("compact")) {
         dangers.push(format!(
-            "cleanup.policy={policy}: compaction keeps only the last event of each key, so the events of a \
-             customer go before they are read or can be replayed (wanted: delete)"
+            "cleanup.policy={policy}: compaction keeps only the last event of each key, so earlier events go \
+             before they are read or can be replayed (wanted: delete)"
         ));
     }
     let least = LEAST_RETENTION.as_millis();

@@ -1,5 +1,5 @@
 //! Parked records for operators: list, show, replay, edit, discard. On an address of its own, so that
-//! it need not be open to whoever may order.
+//! it need not be open to whoever may use the service.
 //!
 //! An action is written into the record and carried out by the instance that owns its partition, in
 //! the order of the subject; the answer to an action is therefore 202. With `?dryRun=true` nothing is

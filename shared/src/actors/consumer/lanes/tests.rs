@@ -57,7 +57,7 @@ fn record(key: u128, subject: u128, offset: i64) -> Record {
 fn failure() -> Failure {
     Failure {
         fate: Fate::Final,
-        reason: "unknown-order".into(),
+        reason: "unknown-parcel".into(),
         error: "none".into(),
         group: "g".into(),
     }
