@@ -28,7 +28,6 @@ pub fn prepare(order: &OrderShipped, prefix: &str, now: Timestamp) -> Shipment {
 }
 
 impl Shipment {
-    /// The announcement that it is prepared.
     pub fn prepared(&self) -> ShipmentPrepared {
         ShipmentPrepared {
             order_id: self.id,

@@ -16,7 +16,8 @@ use shared::{
     settings::Defaults,
 };
 
-pub const NAME: &str = "shipping";
+const NAME: &str = "shipping";
+/// The service.
 pub struct Shipping;
 
 impl Service for Shipping {
