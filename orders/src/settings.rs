@@ -12,29 +12,17 @@ use shared::{
 #[command(next_help_heading = "Settings")]
 pub struct Arguments {
     /// Orders that may be open, in all instances together, before further ones are answered 503
-    #[arg(
-        long,
-        env = "MAX_OPEN_ORDERS",
-        value_name = "N",
-        default_value = "50000",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "MAX_OPEN_ORDERS", value_name = "N", default_value = "50000")]
     max_open_orders: String,
     /// Orders of one customer that may be open [default: a tenth of MAX_OPEN_ORDERS, at least 100]
-    #[arg(
-        long,
-        env = "MAX_OPEN_ORDERS_PER_CUSTOMER",
-        value_name = "N",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "MAX_OPEN_ORDERS_PER_CUSTOMER", value_name = "N")]
     max_open_orders_per_customer: Option<String>,
     /// Age at which an order that is not final is announced again
     #[arg(
         long,
         env = "REANNOUNCE_AFTER",
         value_name = "DURATION",
-        default_value = "30s",
-        hide_env_values = true
+        default_value = "30s"
     )]
     reannounce_after: String,
 }

@@ -91,7 +91,6 @@ impl<S: Service> Hosted for Host<S> {
                 .env(id)
                 .value_name("ADDR")
                 .default_value(default)
-                .hide_env_values(true)
                 .help(about);
             command = command.arg(argument);
         }

@@ -20,10 +20,10 @@ use crate::{
 #[command(name = "stack", version)]
 struct Line {
     /// Directory of the embedded log and databases [default: .data, for the demo .data/demo]
-    #[arg(long, env = "DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, env = "DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Start Shipping as well, the example of a third service
-    #[arg(long, env = "WITH_SHIPPING", hide_env_values = true)]
+    #[arg(long, env = "WITH_SHIPPING")]
     with_shipping: bool,
     #[command(flatten)]
     engines: EngineArguments,
@@ -66,6 +66,7 @@ fn command() -> clap::Command {
     let command = SERVICES
         .iter()
         .fold(Line::command(), |command, service| service.augment(command));
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
     let mut command = command.mut_args(|arg| match arg.get_id().as_str() {
         "kafka_brokers" => arg.visible_alias("kafka").global(true),
         "mongodb_uri" => arg.visible_alias("mongo").global(true),

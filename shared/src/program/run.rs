@@ -45,7 +45,8 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
             "The {} service: talks through Apache Kafka, keeps its data in MongoDB",
             S::NAME
         ))
-        .mut_args(|arg| arg.global(true))
+        // Help shows no value of the environment: it may be a secret.
+        .mut_args(|arg| arg.global(true).hide_env_values(true))
         .mut_arg("http_addr", |arg| arg.default_value(S::DEFAULTS.http_addr))
         .mut_arg("admin_addr", |arg| arg.default_value(S::DEFAULTS.admin_addr))
         .mut_arg("kafka_group", |arg| arg.default_value(S::DEFAULTS.group))
@@ -119,11 +120,20 @@ pub fn kafka(engines: &EngineSettings, client: &str) -> Result<KafkaLog, String>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::CommandFactory as _;
+
+    use super::{Args, Program};
+
+    /// A service may call its settings as the kit does.
+    #[derive(Args)]
+    struct Arguments {
+        #[arg(long)]
+        of_its_own: Option<String>,
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Program::<()>::command()
+        Program::<Arguments>::command()
             .mut_args(|arg| arg.global(true))
             .debug_assert();
     }

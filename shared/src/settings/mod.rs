@@ -37,100 +37,51 @@ pub struct Defaults {
 #[command(next_help_heading = "Settings")]
 pub struct Arguments {
     /// Address to answer HTTP at
-    #[arg(long, env = "HTTP_ADDR", value_name = "ADDR", hide_env_values = true)]
+    #[arg(long, env = "HTTP_ADDR", value_name = "ADDR")]
     pub http_addr: Option<String>,
     /// Address to answer operators at: parked records
-    #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR", hide_env_values = true)]
+    #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR")]
     pub admin_addr: Option<String>,
     /// Threads that answer HTTP
-    #[arg(
-        long,
-        env = "HTTP_WORKERS",
-        value_name = "N",
-        default_value = "2",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "HTTP_WORKERS", value_name = "N", default_value = "2")]
     pub http_workers: String,
     /// Topic of the events; the dead letters go to this plus `.dead-letters`
-    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME", hide_env_values = true)]
+    #[arg(long, env = "KAFKA_TOPIC", value_name = "NAME")]
     pub kafka_topic: Option<String>,
     /// Partitions to create the topic with; so many instances of a service share its events at most
-    #[arg(
-        long,
-        env = "KAFKA_PARTITIONS",
-        value_name = "N",
-        default_value = "3",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "KAFKA_PARTITIONS", value_name = "N", default_value = "3")]
     pub kafka_partitions: String,
     /// Copies of each partition to create the topic with; auto: as many as there are brokers, 3 at most.
     /// From 3 on, 2 of them have to confirm each event
-    #[arg(
-        long,
-        env = "KAFKA_REPLICATION",
-        value_name = "N",
-        default_value = "auto",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "KAFKA_REPLICATION", value_name = "N", default_value = "auto")]
     pub kafka_replication: String,
     /// Consumer group
-    #[arg(long, env = "KAFKA_GROUP", value_name = "NAME", hide_env_values = true)]
+    #[arg(long, env = "KAFKA_GROUP", value_name = "NAME")]
     pub kafka_group: Option<String>,
     /// Database
-    #[arg(long, env = "MONGODB_DATABASE", value_name = "NAME", hide_env_values = true)]
+    #[arg(long, env = "MONGODB_DATABASE", value_name = "NAME")]
     pub mongodb_database: Option<String>,
     /// How log lines are written: text or json. RUST_LOG chooses which (info by default)
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
     /// Requests that may be under way until their events are in the log; more are answered 503
-    #[arg(
-        long,
-        env = "MAX_IN_FLIGHT",
-        value_name = "N",
-        default_value = "10000",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value = "10000")]
     pub max_in_flight: String,
     /// How long a request may take
-    #[arg(
-        long,
-        env = "REQUEST_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     pub request_timeout: String,
     /// How long an event that comes too early is tried before it is parked for an operator
-    #[arg(
-        long,
-        env = "PARK_AFTER",
-        value_name = "DURATION",
-        default_value = "30s",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "PARK_AFTER", value_name = "DURATION", default_value = "30s")]
     pub park_after: String,
     /// How long to serve on, not ready, when told to stop, so that load balancers notice
-    #[arg(
-        long,
-        env = "DRAIN_DELAY",
-        value_name = "DURATION",
-        default_value = "0s",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "0s")]
     pub drain_delay: String,
     /// How long finishing what is under way may take when told to stop
     #[arg(
         long,
         env = "SHUTDOWN_TIMEOUT",
         value_name = "DURATION",
-        default_value = "20s",
-        hide_env_values = true
+        default_value = "20s"
     )]
     pub shutdown_timeout: String,
 }
