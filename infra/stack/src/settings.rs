@@ -66,12 +66,14 @@ fn command() -> clap::Command {
     let command = SERVICES
         .iter()
         .fold(Line::command(), |command, service| service.augment(command));
-    let command = command.mut_args(|arg| arg.hide_env_values(true));
-    let mut command = command.mut_args(|arg| match arg.get_id().as_str() {
-        "kafka_brokers" => arg.visible_alias("kafka").global(true),
-        "mongodb_uri" => arg.visible_alias("mongo").global(true),
-        id if own.contains(&id) => arg.hide(true),
-        _ => arg.global(true),
+    let mut command = command.mut_args(|arg| {
+        let arg = arg.hide_env_values(true);
+        match arg.get_id().as_str() {
+            "kafka_brokers" => arg.visible_alias("kafka").global(true),
+            "mongodb_uri" => arg.visible_alias("mongo").global(true),
+            id if own.contains(&id) => arg.hide(true),
+            _ => arg.global(true),
+        }
     });
     command.build();
     command

@@ -3,35 +3,13 @@
 mod support;
 
 use serde_json::json;
-use support::{Client, Directory, Process};
+use support::{Directory, Process, stack::Stack};
 use uuid::Uuid;
 
-struct Stack {
-    process: Process,
-    customers: Client,
-    orders: Client,
-}
-
 fn start(data: &Directory) -> Stack {
-    let data_dir = data.0.join("data");
-    let arguments = [
-        "--data-dir",
-        &data_dir.display().to_string(),
-        "--customers-addr",
-        "127.0.0.1:0",
-        "--orders-addr",
-        "127.0.0.1:0",
-    ];
-    let mut process = Process::start("stack", &arguments, &[], data);
-    let customers = Client::new(process.says("customers  "));
-    let orders = Client::new(process.says("orders     "));
-    customers.ready();
-    orders.ready();
-    Stack {
-        process,
-        customers,
-        orders,
-    }
+    let stack = Stack::start(&data.0.join("data"), &[], data);
+    stack.ready();
+    stack
 }
 
 #[test]

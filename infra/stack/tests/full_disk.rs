@@ -10,6 +10,7 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 use support::{
     Client, DEADLINE, Directory, Process, deployment::Deployment, eventually, small_disk::SmallDisk,
+    stack::Stack,
 };
 use uuid::Uuid;
 
@@ -81,13 +82,8 @@ fn until_not_ready(client: &Client) -> Value {
 }
 
 fn stack(disk: &SmallDisk, directory: &Directory) -> (Process, Client, Client) {
-    let data = disk.path.join("data").display().to_string();
-    let any = "127.0.0.1:0";
-    let arguments = ["--data-dir", &data, "--customers-addr", any, "--orders-addr", any];
-    let mut process = Process::start("stack", &arguments, &[PATIENCE], directory);
-    let customers = Client::new(process.says("customers  "));
-    let orders = Client::new(process.says("orders     "));
-    (process, customers, orders)
+    let stack = Stack::start(&disk.path.join("data"), &[PATIENCE], directory);
+    (stack.process, stack.customers, stack.orders)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use mongodb::{
     options::IndexOptions,
 };
 use serde_json::{Value, json};
-use support::{Client, Directory, Process, deployment::Deployment, eventually};
+use support::{Client, Directory, deployment::Deployment, eventually, stack::Stack};
 use tokio::runtime::Runtime;
 
 /// The order that was open.
@@ -87,21 +87,9 @@ fn a_data_directory_of_an_older_version_is_opened_and_goes_on() {
     for file in ["customers.redb", "orders.redb", "log.redb"] {
         fs::copy(data("embedded").join(file), directory.0.join(file)).expect("a copy");
     }
-    let data_dir = directory.0.display().to_string();
-    let arguments = [
-        "--data-dir",
-        &data_dir,
-        "--customers-addr",
-        "127.0.0.1:0",
-        "--orders-addr",
-        "127.0.0.1:0",
-    ];
-    let mut stack = Process::start("stack", &arguments, &[], &directory);
-    let customers = Client::new(stack.says("customers  "));
-    let orders = Client::new(stack.says("orders     "));
-    customers.ready();
-    orders.ready();
-    go_on(&customers, &orders, &answers("embedded"));
+    let stack = Stack::start(&directory.0, &[], &directory);
+    stack.ready();
+    go_on(&stack.customers, &stack.orders, &answers("embedded"));
 }
 
 #[test]

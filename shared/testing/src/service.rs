@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::{DEADLINE, Found, eventually, faults::Switched, http::Client};
 use shared::{
     document_store::{
-        Commit, Direction, DocumentKey, DocumentStore, Outcome, Query, Write, embedded::EmbeddedStore,
+        Commit, Direction, DocumentKey, DocumentStore, Outcome, Query, StoreError, Write,
+        embedded::EmbeddedStore,
     },
     environment::Environment,
     event_log::{ConsumedRecord, EventLog, Header, Position, Record, Tail, TailFrom, embedded::EmbeddedLog},
@@ -103,8 +104,8 @@ impl<S: Service> Setup<S> {
         let store = self.store.clone();
         let found = apart(async move { store.behind().find(collection, vec![id]).await });
         let found = found.expect("the database in memory answers");
-        let raw = found.first().expect("the document is there");
-        bson::deserialize_from_slice(raw.as_bytes()).expect("a document is BSON")
+        let document = found.first().expect("the document is there");
+        document.fields().expect("a document is BSON")
     }
 
     /// The number of documents in a collection.
@@ -122,21 +123,7 @@ impl<S: Service> Setup<S> {
 
     /// Puts a document there that another version of the service has written.
     pub fn insert(&self, collection: &'static str, id: Uuid, document: &bson::Document) {
-        let write = Write {
-            key: DocumentKey { collection, id },
-            expected_version: None,
-            document: bson::RawDocumentBuf::try_from(document)
-                .expect("a document is BSON")
-                .into(),
-            carried: Vec::new(),
-        };
-        let commit = Commit {
-            id: Uuid::new_v4(),
-            atomic: false,
-            writes: vec![write],
-        };
-        let store = self.store.clone();
-        let written = apart(async move { store.behind().commit(commit).await });
+        let written = self.write(DocumentKey { collection, id }, None, document);
         assert_eq!(written, Ok(vec![Outcome::Applied]));
     }
 
@@ -153,26 +140,35 @@ impl<S: Service> Setup<S> {
             let version = version.expect("a version that nobody has spoilt");
             document.insert("version", i32::try_from(version + 1).expect("a small version"));
             document.extend(fields.clone());
-            let write = Write {
-                key: DocumentKey { collection, id },
-                expected_version: Some(version),
-                document: bson::RawDocumentBuf::try_from(&document)
-                    .expect("a document is BSON")
-                    .into(),
-                carried: Vec::new(),
-            };
-            let commit = Commit {
-                id: Uuid::new_v4(),
-                atomic: false,
-                writes: vec![write],
-            };
-            let store = self.store.clone();
-            let written = apart(async move { store.behind().commit(commit).await });
+            let written = self.write(DocumentKey { collection, id }, Some(version), &document);
             if written == Ok(vec![Outcome::Applied]) {
                 return;
             }
         }
         panic!("the document {id} changes all the time");
+    }
+
+    /// Writes one document behind the switch, in place of this version of it.
+    fn write(
+        &self,
+        key: DocumentKey,
+        expected_version: Option<i64>,
+        document: &bson::Document,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let document = bson::RawDocumentBuf::try_from(document).expect("a document is BSON");
+        let write = Write {
+            key,
+            expected_version,
+            document: document.into(),
+            carried: Vec::new(),
+        };
+        let commit = Commit {
+            id: Uuid::new_v4(),
+            atomic: false,
+            writes: vec![write],
+        };
+        let store = self.store.clone();
+        apart(async move { store.behind().commit(commit).await })
     }
 }
 

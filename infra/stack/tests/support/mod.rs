@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub mod deployment;
 pub mod small_disk;
+pub mod stack;
 pub mod wire;
 
 /// Within this everything has to happen; a failure shows sooner in most cases.

@@ -33,30 +33,32 @@ fn all_numbers(readers: &[&mut Reader]) -> Vec<usize> {
     numbers
 }
 
+/// Publishes the numbers 0 to 199; returns when the members have seen so many records between them.
+async fn see_200(log: &dyn EventLog, topic: &str, members: &mut [&mut Reader]) {
+    publish_numbers(log, topic, 0..200).await;
+    drive(members, "both see all", |readers| {
+        all_numbers(readers).len() >= 200
+    })
+    .await;
+}
+
 /// Promise: each partition has one member, each record reaches one.
 pub async fn members_share_the_partitions_and_see_each_record_once(subject: &impl LogUnderTest) {
     let (log, topic) = log_with_topic(subject).await;
     let (mut first, mut second) = two_members(&*log, &unique("group"), &topic).await;
-    publish_numbers(&*log, &topic, 0..200).await;
-    let mut both = [&mut first, &mut second];
-    drive(&mut both, "both see all", |readers| {
-        all_numbers(readers).len() >= 200
-    })
-    .await;
-    assert_eq!(all_numbers(&both), (0..200).collect::<Vec<_>>());
-    assert!(both.iter().all(|reader| !reader.records.is_empty()));
+    see_200(&*log, &topic, &mut [&mut first, &mut second]).await;
+    assert_eq!(
+        all_numbers(&[&mut first, &mut second]),
+        (0..200).collect::<Vec<_>>()
+    );
+    assert!([first, second].iter().all(|reader| !reader.records.is_empty()));
 }
 
 /// Promise: a member that closes hands over what it stored, and nothing is told twice.
 pub async fn what_a_leaving_member_held_goes_to_the_others(subject: &impl LogUnderTest) {
     let (log, topic) = log_with_topic(subject).await;
     let (mut first, mut second) = two_members(&*log, &unique("group"), &topic).await;
-    publish_numbers(&*log, &topic, 0..200).await;
-    let mut both = [&mut first, &mut second];
-    drive(&mut both, "both see all", |readers| {
-        all_numbers(readers).len() >= 200
-    })
-    .await;
+    see_200(&*log, &topic, &mut [&mut first, &mut second]).await;
     first.store_all();
     second.store_all();
     let before: BTreeSet<usize> = first.numbers().into_iter().collect();
@@ -89,12 +91,7 @@ pub async fn what_a_leaving_member_held_goes_to_the_others(subject: &impl LogUnd
 pub async fn a_member_that_vanishes_is_replaced(subject: &impl LogUnderTest) {
     let (log, topic) = log_with_topic(subject).await;
     let (mut first, mut second) = two_members(&*log, &unique("group"), &topic).await;
-    publish_numbers(&*log, &topic, 0..200).await;
-    let mut both = [&mut first, &mut second];
-    drive(&mut both, "both see all", |readers| {
-        all_numbers(readers).len() >= 200
-    })
-    .await;
+    see_200(&*log, &topic, &mut [&mut first, &mut second]).await;
     second.store_all();
     drop(first);
     second
