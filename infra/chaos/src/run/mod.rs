@@ -55,6 +55,8 @@ const CUSTOMERS: usize = 24;
 const FINAL_WITHIN: Duration = Duration::from_secs(30);
 /// Between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// Reading and judging all that is left takes seconds; beyond this an engine or its client hangs.
+const JUDGED_WITHIN: Duration = Duration::from_secs(180);
 /// After everything is final, connections that are not needed any more may be closed.
 const CALM_DOWN: Duration = Duration::from_secs(3);
 
@@ -163,6 +165,8 @@ pub fn run(settings: &RunSettings, stop: Arc<AtomicBool>) -> anyhow::Result<Repo
             let _ = std::fs::copy(&log, folder.join(name));
         }
     }
+    // Does not wait for a thread that hangs in an engine's client.
+    runtime.shutdown_background();
     let report = result?;
     report.write(&folder)?;
     if report.is_good() {
@@ -296,18 +300,20 @@ fn storm(
         bail!("stopped; the logs so far are in {}", folder.display());
     }
     world.sleep(CALM_DOWN);
-    let mut audit = runtime.block_on(audit::audit(&audit_settings, Some(&*lock(&world.ledger))))?;
+    let judged = runtime.block_on(tokio::time::timeout(
+        JUDGED_WITHIN,
+        judge(world, &audit_settings, &mongo, (&struck, &probes)),
+    ));
+    let Ok(judged) = judged else {
+        bail!("reading what the log and the databases say did not end within {JUDGED_WITHIN:?}");
+    };
+    let (mut audit, leaderless, sessions) = judged?;
     let found = &mut audit.differences;
     i5_all_is_final_in_time(settled_after, healed, found);
     watch::i13_everything_is_given_back(world, &fresh.0, found);
-    watch::i13_no_session_is_left(fresh.1, runtime.block_on(watch::sessions(&mongo)), found);
+    watch::i13_no_session_is_left(fresh.1, sessions, found);
     watch::i14_logs_are_clean(folder, &world.secret, found)?;
     found.extend(lock(&world.differences).clone());
-    let leaderless = runtime.block_on(async {
-        odd::i9_each_odd_record_has_its_fate(world, &mongo, found).await?;
-        odd::i15_nobody_waits_for_an_odd_record(world, &mongo, found).await?;
-        leaderless::look(&mongo, (&struck, &probes), world.began_at, found).await
-    })?;
     Ok(Report::new(
         settings,
         world,
@@ -315,6 +321,22 @@ fn storm(
         settled_after,
         (audit, leaderless),
     ))
+}
+
+/// What the log and the databases say.
+async fn judge(
+    world: &World,
+    settings: &AuditSettings,
+    mongo: &mongodb::Client,
+    (struck, probes): (&[faults::Struck], &[watch::Probes]),
+) -> anyhow::Result<(audit::Audit, Vec<leaderless::Window>, Option<(i64, i64)>)> {
+    let ledger = lock(&world.ledger).clone();
+    let mut audit = audit::audit(settings, Some(&ledger)).await?;
+    let found = &mut audit.differences;
+    odd::i9_each_odd_record_has_its_fate(world, mongo, found).await?;
+    odd::i15_nobody_waits_for_an_odd_record(world, mongo, found).await?;
+    let leaderless = leaderless::look(mongo, (struck, probes), world.began_at, found).await?;
+    Ok((audit, leaderless, watch::sessions(mongo).await))
 }
 
 /// The system is quiet: nothing may be under way, and there is one clock.
