@@ -20,10 +20,12 @@ mod header;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod lag;
+#[cfg(any(feature = "embedded", feature = "kafka"))]
 mod progress;
+#[cfg(any(feature = "embedded", feature = "kafka"))]
+mod under_way;
 
 pub use header::{Header, HeaderName};
-use lag::UnderWay;
 pub use lag::{Lag, Losses};
 
 /// Number of a partition within its topic, from 0.

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{MAX_AHEAD, Topic, tables::Span};
 use crate::event_log::{
-    Assignment, ConsumedRecord, Lag, Offset, Partition, Signal, UnderWay, progress::Progress,
+    Assignment, ConsumedRecord, Lag, Offset, Partition, Signal, progress::Progress, under_way::UnderWay,
 };
 
 /// Numbers members in the order in which they joined.

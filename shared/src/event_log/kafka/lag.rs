@@ -12,7 +12,7 @@ use std::{
 
 use rdkafka::statistics;
 
-use crate::event_log::{Lag, Offset, Partition, UnderWay, progress::Progress};
+use crate::event_log::{Lag, Offset, Partition, progress::Progress, under_way::UnderWay};
 
 /// After a `resume` librdkafka begins again behind the last record handed over, but for a moment its
 /// statistics still show how far it had read ahead before.
