@@ -7,9 +7,10 @@
 
 use std::rc::Rc;
 
-use actix::{Actor, Addr, Context, Handler, Recipient, ResponseFuture};
+use actix::{Actor, Addr, Context, Handler, Recipient};
 
 use super::{
+    Reply,
     consumer::{Handle, HandlerError, outcome},
     essential::Essential,
     repository::{Command, Execute},
@@ -58,7 +59,7 @@ impl<H: On> Actor for HandlerActor<H> {
 }
 
 impl<H: On> Handler<Handle<H::Event>> for HandlerActor<H> {
-    type Result = ResponseFuture<Result<(), HandlerError>>;
+    type Result = Reply<Result<(), HandlerError>>;
 
     fn handle(&mut self, message: Handle<H::Event>, _: &mut Context<Self>) -> Self::Result {
         let Handle {
@@ -69,10 +70,10 @@ impl<H: On> Handler<Handle<H::Event>> for HandlerActor<H> {
         let about = event.about();
         let command = match self.on.command(event, received.context()) {
             Ok(command) => command,
-            Err(error) => return Box::pin(async { Err(error) }),
+            Err(error) => return Reply::by(async { Err(error) }),
         };
         let asked = self.repository.send(Execute::for_event(command, turn));
         let on = self.on.clone();
-        Box::pin(async move { on.outcome(outcome(asked.await)?, &about) })
+        Reply::by(async move { on.outcome(outcome(asked.await)?, &about) })
     }
 }

@@ -10,4 +10,7 @@ pub mod consumer;
 pub mod essential;
 pub mod handler;
 pub mod publisher;
+mod reply;
 pub mod repository;
+
+pub use reply::Reply;

@@ -16,14 +16,17 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use log::Level;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    actors::essential::{Check, Drain, Essential},
+    actors::{
+        Reply,
+        essential::{Check, Drain, Essential},
+    },
     envelope::OutboxEvent,
     environment::Environment,
     event_log::{EventLog, LogError, Position},
@@ -303,11 +306,11 @@ impl Handler<Retry> for PublisherActor {
 }
 
 impl Handler<Check> for PublisherActor {
-    type Result = ResponseFuture<Result<(), String>>;
+    type Result = Reply<Result<(), String>>;
 
     fn handle(&mut self, _: Check, _: &mut Context<Self>) -> Self::Result {
         let log = self.log.clone();
-        Box::pin(async move { log.check().await.map_err(|error| error.to_string()) })
+        Reply::by(async move { log.check().await.map_err(|error| error.to_string()) })
     }
 }
 

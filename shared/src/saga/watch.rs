@@ -14,8 +14,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, SpawnHandle,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, WrapFuture,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -24,7 +23,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::Saga;
-use crate::actors::{essential::Essential, repository::Find};
+use crate::actors::{Reply, essential::Essential, repository::Find};
 
 /// How often somebody is looked for whose document is due to be looked up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -216,7 +215,7 @@ impl<D: Saga> Actor for WatchActor<D> {
 }
 
 impl<D: Saga> Handler<AwaitFinal<D>> for WatchActor<D> {
-    type Result = ResponseFuture<Option<D>>;
+    type Result = Reply<Option<D>>;
 
     fn handle(
         &mut self,
@@ -224,10 +223,10 @@ impl<D: Saga> Handler<AwaitFinal<D>> for WatchActor<D> {
         ctx: &mut Context<Self>,
     ) -> Self::Result {
         if let Some(found) = self.finished.recall(id) {
-            return Box::pin(async { Some(found) });
+            return Reply::by(async { Some(found) });
         }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Box::pin(async { None });
+            return Reply::by(async { None });
         };
         let (caller, told) = oneshot::channel();
         let due = Instant::now() + FIRST_LOOK;
@@ -243,7 +242,7 @@ impl<D: Saga> Handler<AwaitFinal<D>> for WatchActor<D> {
         if self.ticking.is_none() {
             self.ticking = Some(ctx.run_interval(LOOK_EVERY, Self::look));
         }
-        Box::pin(async move {
+        Reply::by(async move {
             let told = timeout(patience, told).await;
             drop(place);
             told.ok()?.ok()
@@ -263,7 +262,7 @@ impl<D: Saga> Handler<IsFinal<D>> for WatchActor<D> {
 mod tests {
     use std::sync::Mutex;
 
-    use actix::Addr;
+    use actix::{Addr, ResponseFuture};
     use tokio::time::sleep;
 
     use super::*;

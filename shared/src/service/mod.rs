@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, Addr, Arbiter, Recipient};
-use actix_web::{App, HttpServer, middleware::from_fn, web};
+use actix_web::web;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,9 +25,7 @@ use crate::{
     environment::Environment,
     event_log::{EventLog, TopicSettings},
     events::dead_letter_topic,
-    http::{
-        self, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi, surround, unknown_path,
-    },
+    http::{self, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi},
     logging,
     metrics::Metrics,
     settings::{Defaults, OwnSettings, ServiceSettings},
@@ -35,17 +33,19 @@ use crate::{
 
 mod begin;
 mod running;
+mod serving;
 
 use begin::BeginWhenReady;
 pub use running::Running;
+use serving::Serving;
 
 /// Larger than any record of ours; a record of somebody else's still fits with the headers of a
 /// dead letter.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// Headers of a slow client have to be there by then.
-const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// A connection without requests is closed after that.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// The same, at the operators' address.
+const OPERATORS_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What makes a service this one.
 pub trait Service: 'static {
@@ -62,7 +62,7 @@ pub trait Service: 'static {
     /// Its documents.
     type Workspace: Workspace;
     /// The actors that its HTTP endpoints ask.
-    type Endpoints: Clone + Send + 'static;
+    type Endpoints: Clone + Send + Sync + 'static;
 
     /// Starts its own actors on this thread: its endpoints' and the handlers of its events.
     fn start_actors(kit: &Kit<Self::Workspace>, settings: &Self::Settings) -> (Self::Endpoints, Routes);
@@ -317,8 +317,14 @@ pub async fn start<S: Service>(
     let heartbeat = Heartbeat::of(arbiter.handle());
     let refusals = Refusals::default();
     let stopping = (readiness.clone(), lifecycle.clone());
-    let server = HttpServer::new(move || {
-        logging::this_thread_serves(S::NAME);
+    let server = Serving {
+        name: S::NAME,
+        workers: settings.http_workers,
+        keep_alive: KEEP_ALIVE,
+        // Requests must not take the time of what has to be finished.
+        stop_within: settings.shutdown_timeout / 4,
+    }
+    .serve(listener, move |config| {
         let common = CommonEndpoints {
             readiness: readiness.clone(),
             metrics: metrics.clone(),
@@ -327,37 +333,20 @@ pub async fn start<S: Service>(
             lifecycle: lifecycle.clone(),
             refusals: refusals.clone(),
         };
-        let endpoints = endpoints.clone();
-        App::new()
-            .configure(|config| common.configure(config))
-            .configure(move |config| S::configure_http(endpoints, config))
-            .default_service(web::to(unknown_path))
-            .wrap(from_fn(surround))
+        common.configure(config);
+        S::configure_http(endpoints.clone(), config);
     })
-    .workers(settings.http_workers)
-    .client_request_timeout(HEADERS_WITHIN)
-    .keep_alive(KEEP_ALIVE)
-    // Requests must not take the time of what has to be finished.
-    .shutdown_timeout((settings.shutdown_timeout / 4).as_secs().max(1))
-    .disable_signals()
-    .listen(listener)
-    .map_err(|reason| StartError::address(http_addr, reason))?
-    .run();
-    let admin = HttpServer::new(move || {
-        logging::this_thread_serves(S::NAME);
-        let parked = parked.clone();
-        App::new()
-            .configure(move |config| http::parked::configure(parked, config))
-            .default_service(web::to(unknown_path))
-            .wrap(from_fn(surround))
+    .map_err(|reason| StartError::address(http_addr, reason))?;
+    let admin = Serving {
+        name: S::NAME,
+        workers: 1,
+        keep_alive: OPERATORS_KEEP_ALIVE,
+        stop_within: Duration::from_secs(1),
+    }
+    .serve(admin_listener, move |config| {
+        http::parked::configure(parked.clone(), config)
     })
-    .workers(1)
-    .client_request_timeout(HEADERS_WITHIN)
-    .shutdown_timeout(1)
-    .disable_signals()
-    .listen(admin_listener)
-    .map_err(|reason| StartError::address(admin_addr, reason))?
-    .run();
+    .map_err(|reason| StartError::address(admin_addr, reason))?;
     let (handle, admin_handle) = (server.handle(), admin.handle());
     actix::spawn(server);
     actix::spawn(admin);

@@ -15,14 +15,13 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, SpawnHandle, StreamHandler,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle, StreamHandler};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
 use crate::{
     actors::{
+        Reply,
         essential::{Check, Drain, Essential},
         repository::Turn,
     },
@@ -255,7 +254,7 @@ impl Handler<Check> for KafkaConsumerActor {
 }
 
 impl Handler<Drain> for KafkaConsumerActor {
-    type Result = ResponseFuture<()>;
+    type Result = Reply<()>;
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> Self::Result {
         let (told, drained) = oneshot::channel();
@@ -265,7 +264,7 @@ impl Handler<Drain> for KafkaConsumerActor {
         let (waiting, held) = (self.lanes.stop(), self.partitions.forget_held());
         self.leave(waiting.records + held.records, waiting.bytes + held.bytes);
         let consumer = self.consumer.clone();
-        Box::pin(async move {
+        Reply::by(async move {
             let _ = drained.await;
             consumer.close(CLOSE_WITHIN).await;
         })

@@ -10,11 +10,12 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     actors::{
+        Reply,
         essential::{Check, Drain, Essential},
         publisher::{Fate, Settlement},
     },
@@ -227,12 +228,12 @@ impl<W: Workspace> Handler<Begin> for RepositoryActor<W> {
 }
 
 impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
-    type Result = ResponseFuture<Result<C::Reply, RepositoryError>>;
+    type Result = Reply<Result<C::Reply, RepositoryError>>;
 
     fn handle(&mut self, message: Execute<C>, ctx: &mut Context<Self>) -> Self::Result {
         let (asker, answer) = oneshot::channel();
         if !self.prepared && message.deadline.is_some() {
-            return Box::pin(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
+            return Reply::by(async { Err(RepositoryError::Unavailable("waiting for the database".into())) });
         }
         let (pending, accepted) = Pending::new(message, asker);
         self.planner.push(Box::new(pending));
@@ -243,7 +244,7 @@ impl<C: Command> Handler<Execute<C>> for RepositoryActor<C::Workspace> {
         if !std::mem::replace(&mut self.rounds_due, true) {
             ctx.notify(StartRounds);
         }
-        Box::pin(async move { answer.await.unwrap_or(Err(RepositoryError::Stopping)) })
+        Reply::by(async move { answer.await.unwrap_or(Err(RepositoryError::Stopping)) })
     }
 }
 
@@ -312,11 +313,11 @@ impl<W: Workspace> Handler<Lost> for RepositoryActor<W> {
 }
 
 impl<W: Workspace> Handler<Check> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<(), String>>;
+    type Result = Reply<Result<(), String>>;
 
     fn handle(&mut self, _: Check, _: &mut Context<Self>) -> Self::Result {
         let (store, prepared) = (self.tools.store.clone(), self.prepared);
-        Box::pin(async move {
+        Reply::by(async move {
             store.check().await.map_err(|error| error.to_string())?;
             if prepared {
                 Ok(())
@@ -328,14 +329,14 @@ impl<W: Workspace> Handler<Check> for RepositoryActor<W> {
 }
 
 impl<W: Workspace> Handler<Drain> for RepositoryActor<W> {
-    type Result = ResponseFuture<()>;
+    type Result = Reply<()>;
 
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
         let (told, drained) = oneshot::channel();
         self.draining.push(told);
         self.set_marks(ctx);
         self.answer_drain();
-        Box::pin(async move {
+        Reply::by(async move {
             let _ = drained.await;
         })
     }

@@ -8,12 +8,13 @@ use std::{
     },
 };
 
-use actix::{Context, Handler, Message, ResponseFuture};
+use actix::{Context, Handler, Message};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Command, Execute, RepositoryActor, RepositoryError, Workspace};
 use crate::{
+    actors::Reply,
     document_store::{
         self, Direction, Document, DocumentKey, IndexValue, Query, StoredDocument, key, numbers,
     },
@@ -112,7 +113,7 @@ impl<W: Workspace> Command for ChangeIn<W> {
 }
 
 impl<W: Workspace> Handler<ChangeParked> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Result<Changed, Refusal>, RepositoryError>>;
+    type Result = Reply<Result<Result<Changed, Refusal>, RepositoryError>>;
 
     fn handle(&mut self, message: ChangeParked, ctx: &mut Context<Self>) -> Self::Result {
         let ChangeParked {
@@ -168,7 +169,7 @@ impl<W: Workspace> Command for ChangeJobIn<W> {
 }
 
 impl<W: Workspace> Handler<ChangeJob> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Option<ReplayJob>, RepositoryError>>;
+    type Result = Reply<Result<Option<ReplayJob>, RepositoryError>>;
 
     fn handle(&mut self, message: ChangeJob, ctx: &mut Context<Self>) -> Self::Result {
         let ChangeJob { id, change, deadline } = message;
@@ -246,7 +247,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<OpenPage, RepositoryError>>;
+    type Result = Reply<Result<OpenPage, RepositoryError>>;
 
     fn handle(&mut self, message: ListOpen, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
@@ -263,7 +264,7 @@ impl<W: Workspace> Handler<ListOpen> for RepositoryActor<W> {
             order,
             limit,
         };
-        Box::pin(async move {
+        Reply::by(async move {
             let found = store.list_fields(query, FIELDS).await?;
             open_page(&found, limit)
         })

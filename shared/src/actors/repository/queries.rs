@@ -5,11 +5,12 @@
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Deref, rc::Rc};
 
-use actix::{Context, Handler, Message, ResponseFuture};
+use actix::{Context, Handler, Message};
 use uuid::Uuid;
 
 use super::{RepositoryActor, RepositoryError, Workspace};
 use crate::{
+    actors::Reply,
     document_store::{Direction, Document, Query, StoredDocument, decode, id, id_as_text},
     logging::NowAndThen,
     metrics::Metrics,
@@ -114,12 +115,12 @@ impl Count {
 }
 
 impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Found<D>, RepositoryError>>;
+    type Result = Reply<Result<Found<D>, RepositoryError>>;
 
     fn handle(&mut self, Find { ids, .. }: Find<D>, _: &mut Context<Self>) -> Self::Result {
         let (store, telling) = (self.tools.store.clone(), self.telling.clone());
         let metrics = self.tools.metrics.clone();
-        Box::pin(async move {
+        Reply::by(async move {
             let raw = store.find(D::COLLECTION.name, ids).await?;
             Ok(telling.read(&raw, &metrics))
         })
@@ -127,12 +128,12 @@ impl<D: Document, W: Workspace> Handler<Find<D>> for RepositoryActor<W> {
 }
 
 impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<Found<D>, RepositoryError>>;
+    type Result = Reply<Result<Found<D>, RepositoryError>>;
 
     fn handle(&mut self, List { query, .. }: List<D>, _: &mut Context<Self>) -> Self::Result {
         let (store, telling) = (self.tools.store.clone(), self.telling.clone());
         let metrics = self.tools.metrics.clone();
-        Box::pin(async move {
+        Reply::by(async move {
             let (limit, order) = (query.limit, query.order);
             // One more tells whether there is a next page.
             let asked = Query {
@@ -151,11 +152,11 @@ impl<D: Document, W: Workspace> Handler<List<D>> for RepositoryActor<W> {
 }
 
 impl<W: Workspace> Handler<Count> for RepositoryActor<W> {
-    type Result = ResponseFuture<Result<usize, RepositoryError>>;
+    type Result = Reply<Result<usize, RepositoryError>>;
 
     fn handle(&mut self, Count { query }: Count, _: &mut Context<Self>) -> Self::Result {
         let store = self.tools.store.clone();
-        Box::pin(async move { Ok(store.count(query).await?) })
+        Reply::by(async move { Ok(store.count(query).await?) })
     }
 }
 

@@ -43,6 +43,8 @@ impl Parking {
     pub const COLLECTIONS: [CollectionSettings; 2] = [ParkedRecord::COLLECTION, ReplayJob::COLLECTION];
 
     /// For [`Workspace::collections`].
+    // Not inlined: what reads and writes these documents is compiled here then, not in each service.
+    #[inline(never)]
     pub fn collections(&mut self) -> [&mut dyn Copies; 2] {
         [&mut self.records, &mut self.jobs]
     }
