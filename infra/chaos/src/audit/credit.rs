@@ -114,7 +114,11 @@ impl Credit {
         for (customer, held) in &self.held {
             if !self.customers.contains_key(customer) {
                 let fault = format!("{held} is reserved, but there is no such customer; look at customers");
-                found.check(Invariant::I2, format_args!("customer {customer}"), Some(fault));
+                found.check(
+                    Invariant::ReservedIsSumOfHeld,
+                    format_args!("customer {customer}"),
+                    Some(fault),
+                );
             }
         }
         self.add_limits(log);
@@ -172,7 +176,11 @@ fn i1_nothing_negative_is_reserved(row: &CustomerRow, found: &mut Differences) {
         .reserved
         .is_negative()
         .then(|| format!("{} is reserved; look at customers", row.reserved));
-    found.check(Invariant::I1, format_args!("customer {}", row.id), fault);
+    found.check(
+        Invariant::WithinCredit,
+        format_args!("customer {}", row.id),
+        fault,
+    );
 }
 
 fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Differences) {
@@ -182,7 +190,11 @@ fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Di
             row.reserved
         )
     });
-    found.check(Invariant::I2, format_args!("customer {}", row.id), fault);
+    found.check(
+        Invariant::ReservedIsSumOfHeld,
+        format_args!("customer {}", row.id),
+        fault,
+    );
 }
 
 fn i7_every_event_of_a_customer_is_in_the_log(
@@ -192,7 +204,11 @@ fn i7_every_event_of_a_customer_is_in_the_log(
 ) {
     let id = EventId::of(row.id, CustomerCreated::NAME, 1);
     let fault = missing(CustomerCreated::NAME, id, &row.outbox, &trace.created);
-    found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+    found.check(
+        Invariant::AnnouncedIsInLog,
+        format_args!("customer {}", row.id),
+        fault,
+    );
     for number in 1..=row.limit_changes {
         let id = EventId::of(row.id, CreditLimitChanged::NAME, number);
         let event = trace.limits.get(&id).cloned();
@@ -206,14 +222,18 @@ fn i7_every_event_of_a_customer_is_in_the_log(
                 )
             })
         });
-        found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+        found.check(
+            Invariant::AnnouncedIsInLog,
+            format_args!("customer {}", row.id),
+            fault,
+        );
     }
 }
 
 fn i9_no_outbox_of_a_customer_is_left(row: &CustomerRow, view: &View, found: &mut Differences) {
     let left = !row.outbox.is_empty() && !view.is_recent(row.updated_at);
     let fault = left.then(|| "an event waits in its outbox; look at customers".to_owned());
-    found.check(Invariant::I9, format_args!("customer {}", row.id), fault);
+    found.check(Invariant::NothingLeft, format_args!("customer {}", row.id), fault);
 }
 
 /// Reserved (I1) and refused (I11) only where that was right.
@@ -253,12 +273,12 @@ fn i11_replaying_gives_the_same_decisions(
                         step.amount, step.at
                     )),
                 };
-                found.check(Invariant::I1, about, fault);
+                found.check(Invariant::WithinCredit, about, fault);
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
             }
             What::Refuse(reason) => {
                 let fault = replay.wrongly_refused(step, reason, REFUSED_ON + skew);
-                found.check(Invariant::I11, about, fault);
+                found.check(Invariant::ReplayAgrees, about, fault);
                 continue;
             }
         }
@@ -271,7 +291,11 @@ fn i11_replaying_gives_the_same_decisions(
                 replay.reserved, replay.limit, row.reserved, row.credit_limit
             )
         });
-        found.check(Invariant::I11, format_args!("customer {}", row.id), fault);
+        found.check(
+            Invariant::ReplayAgrees,
+            format_args!("customer {}", row.id),
+            fault,
+        );
     }
 }
 

@@ -305,7 +305,11 @@ fn merge(
         } else {
             None
         };
-        found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
+        found.check(
+            Invariant::AnnouncedIsInLog,
+            format_args!("event {}", seen.event_id),
+            fault,
+        );
     }
     let Some(known) = known else {
         *known = Some(announced);
@@ -317,7 +321,11 @@ fn merge(
         let fault = (known.digest != announced.digest).then(|| {
             format!("differs from its first record at partition {partition}, offset {offset}; look at {here}")
         });
-        found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
+        found.check(
+            Invariant::AnnouncedIsInLog,
+            format_args!("event {}", seen.event_id),
+            fault,
+        );
     }
     1
 }

@@ -264,7 +264,7 @@ fn i4_every_stored_order_was_sent(order: &OrderRow, sent: Option<Sent>, found: &
         )),
         Some(_) => None,
     };
-    found.check(Invariant::I4, format_args!("order {}", order.id), fault);
+    found.check(Invariant::StoredIsSent, format_args!("order {}", order.id), fault);
 }
 
 fn i4_every_acknowledged_order_exists(id: Uuid, sent: &Sent, found: &mut Differences) {
@@ -274,5 +274,5 @@ fn i4_every_acknowledged_order_exists(id: Uuid, sent: &Sent, found: &mut Differe
             sent.amount, sent.customer
         )
     });
-    found.check(Invariant::I4, format_args!("order {id}"), fault);
+    found.check(Invariant::StoredIsSent, format_args!("order {id}"), fault);
 }

@@ -85,7 +85,7 @@ fn i9_no_lag(settings: &AuditSettings, group: &str, lag: i64, audit: &mut Audit)
     let fault = (lag > 0 && settings.grace.is_zero())
         .then(|| format!("is {lag} records behind; look at the offsets of the group and the services' logs"));
     let about = format!("group {group}");
-    audit.differences.check(Invariant::I9, about, fault);
+    audit.differences.check(Invariant::NothingLeft, about, fault);
 }
 
 /// Each group has given up what it cannot handle, at least once, and nothing else.
@@ -119,7 +119,7 @@ async fn i9_dead_letters_are_the_poison(
         let (partition, offset) = place;
         let fault = fault.map(|fault| format!("{fault}; look at partition {partition}, offset {offset}"));
         let about = format!("dead letter of {}", letter.group);
-        audit.differences.check(Invariant::I9, about, fault);
+        audit.differences.check(Invariant::NothingLeft, about, fault);
     }
     for (key, reason) in &facts.poison {
         let (reader, (partition, offset)) = key;
@@ -128,7 +128,7 @@ async fn i9_dead_letters_are_the_poison(
             format!("should be on the dead-letter topic ({reason}, {reader:?}); look at partition {partition}, offset {offset}")
         });
         let about = format!("record {partition}/{offset}");
-        audit.differences.check(Invariant::I9, about, fault);
+        audit.differences.check(Invariant::NothingLeft, about, fault);
     }
     Ok(())
 }

@@ -120,7 +120,11 @@ fn i3_held_reservations_are_shipped_orders(saga: &Saga<'_>, view: &View, found: 
             None => format!("shipped for {}, but there is no reservation", shipped.amount),
         }),
     };
-    found.check(Invariant::I3, saga.about(), look(fault, "orders, reservations"));
+    found.check(
+        Invariant::HeldIsShipped,
+        saga.about(),
+        look(fault, "orders, reservations"),
+    );
 }
 
 fn i5_orders_become_final(saga: &Saga<'_>, view: &View, found: &mut Differences) {
@@ -137,14 +141,14 @@ fn i5_orders_become_final(saga: &Saga<'_>, view: &View, found: &mut Differences)
         };
         format!("should be final, is Created since {age} s: {next}")
     });
-    found.check(Invariant::I5, saga.about(), look(fault, "orders"));
+    found.check(Invariant::FinalInTime, saga.about(), look(fault, "orders"));
 }
 
 fn i6_a_final_order_has_its_reason_and_never_changes(saga: &Saga<'_>, view: &View, found: &mut Differences) {
     let trace = saga.trace;
     if trace.shipped.is_some() && trace.cancelled.is_some() {
         let fault = "announced as shipped and as cancelled; look at both events in the log".to_owned();
-        found.check(Invariant::I6, saga.about(), Some(fault));
+        found.check(Invariant::FinalStays, saga.about(), Some(fault));
     }
     let Some(order) = saga.order else { return };
     let said = trace.cancelled.as_ref().map(|event| event.reason);
@@ -170,7 +174,7 @@ fn i6_a_final_order_has_its_reason_and_never_changes(saga: &Saga<'_>, view: &Vie
         }
         _ => None,
     };
-    found.check(Invariant::I6, saga.about(), look(fault, "orders"));
+    found.check(Invariant::FinalStays, saga.about(), look(fault, "orders"));
 }
 
 fn i7_every_event_is_in_the_log(saga: &Saga<'_>, view: &View, found: &mut Differences) {
@@ -188,7 +192,11 @@ fn i7_every_event_is_in_the_log(saga: &Saga<'_>, view: &View, found: &mut Differ
         let mut expect = |name, version, event: &Option<Announced>| {
             let id = EventId::of(order.id, name, version);
             let fault = missing(name, id, &order.outbox, event).or_else(|| other(name, event, about));
-            found.check(Invariant::I7, saga.about(), look(fault, "the log, orders"));
+            found.check(
+                Invariant::AnnouncedIsInLog,
+                saga.about(),
+                look(fault, "the log, orders"),
+            );
         };
         expect(OrderCreated::NAME, 1, created);
         match order.status {
@@ -208,7 +216,11 @@ fn i7_every_event_is_in_the_log(saga: &Saga<'_>, view: &View, found: &mut Differ
         let id = EventId::of(reservation.id, name, 1);
         let fault =
             missing(name, id, &reservation.outbox, validated).or_else(|| other(name, validated, about));
-        found.check(Invariant::I7, saga.about(), look(fault, "the log, reservations"));
+        found.check(
+            Invariant::AnnouncedIsInLog,
+            saga.about(),
+            look(fault, "the log, reservations"),
+        );
     }
 }
 
@@ -277,7 +289,7 @@ fn i8_events_stand_in_causal_order(saga: &Saga<'_>, found: &mut Differences) {
         } else {
             None
         };
-        found.check(Invariant::I8, saga.about(), fault);
+        found.check(Invariant::CauseBeforeEffect, saga.about(), fault);
     }
 }
 
@@ -296,7 +308,7 @@ fn i9_no_outbox_is_left(saga: &Saga<'_>, view: &View, found: &mut Differences) {
         (true, true) => Some("events wait in the outboxes of order and reservation"),
     };
     found.check(
-        Invariant::I9,
+        Invariant::NothingLeft,
         saga.about(),
         look(fault.map(str::to_owned), "orders, reservations"),
     );
@@ -307,11 +319,19 @@ fn i10_no_effect_without_its_cause(saga: &Saga<'_>, view: &View, found: &mut Dif
     if !view.log_cut {
         if let Some(reservation) = saga.reservation {
             let fault = cause_of_reservation(reservation, trace);
-            found.check(Invariant::I10, saga.about(), look(fault, "reservations, the log"));
+            found.check(
+                Invariant::EffectHasCause,
+                saga.about(),
+                look(fault, "reservations, the log"),
+            );
         }
         if let Some(order) = saga.order.filter(|order| order.status.is_final()) {
             let fault = cause_of_end(order, trace);
-            found.check(Invariant::I10, saga.about(), look(fault, "orders, the log"));
+            found.check(
+                Invariant::EffectHasCause,
+                saga.about(),
+                look(fault, "orders, the log"),
+            );
         }
     }
     if let Some(validated) = trace.validated.as_ref().filter(|event| event.ours) {
@@ -325,7 +345,11 @@ fn i10_no_effect_without_its_cause(saga: &Saga<'_>, view: &View, found: &mut Dif
             None if !saga.is_settled(view) => None,
             None => Some("OrderValidated is in the log, but there is no reservation".to_owned()),
         };
-        found.check(Invariant::I10, saga.about(), look(fault, "reservations, the log"));
+        found.check(
+            Invariant::EffectHasCause,
+            saga.about(),
+            look(fault, "reservations, the log"),
+        );
     }
     let announced = [&trace.created, &trace.shipped, &trace.cancelled];
     if announced.into_iter().flatten().any(|event| event.ours) && saga.is_settled(view) {
@@ -333,7 +357,11 @@ fn i10_no_effect_without_its_cause(saga: &Saga<'_>, view: &View, found: &mut Dif
             .order
             .is_none()
             .then(|| "it is announced, but there is no such order".to_owned());
-        found.check(Invariant::I10, saga.about(), look(fault, "orders, the log"));
+        found.check(
+            Invariant::EffectHasCause,
+            saga.about(),
+            look(fault, "orders, the log"),
+        );
     }
 }
 

@@ -28,7 +28,7 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
         }
         let name = header(record, "ce_type").unwrap_or_default();
         Err(Violation::new(
-            Invariant::I7,
+            Invariant::AnnouncedIsInLog,
             format!("{name} {id} is in the log"),
             "it is not",
         ))
@@ -37,7 +37,7 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
         let announced = event_id(record).and_then(|id| rest.seen.announced.get(&id));
         match announced {
             Some(announced) if announced != record => Err(Violation::new(
-                Invariant::I7,
+                Invariant::AnnouncedIsInLog,
                 format!("the record at {position} as it was announced, {announced:?}"),
                 format!("{record:?}"),
             )),
@@ -92,7 +92,7 @@ pub fn i8(rest: &AtRest) -> Result<(), Violation> {
                 }
                 let expected = format!("{cause} of {id} stands before its {effect} at {at}");
                 let found = before.map_or("nowhere".to_owned(), |(_, before, _)| before.to_string());
-                Err(Violation::new(Invariant::I8, expected, found))
+                Err(Violation::new(Invariant::CauseBeforeEffect, expected, found))
             },
         )
     })
@@ -112,19 +112,19 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             key.id,
             rest.outboxes.len() - 1
         );
-        return Err(Violation::new(Invariant::I9, "no outbox left", found));
+        return Err(Violation::new(Invariant::NothingLeft, "no outbox left", found));
     }
     if rest.parked > 0 {
         let found = rest.parked.to_string();
         return Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             "nothing parked is left open",
             found,
         ));
     }
     if let Some((group, lag)) = rest.lag.iter().find(|(_, lag)| *lag != 0) {
         return Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             format!("no lag of {group}"),
             lag.to_string(),
         ));
@@ -145,7 +145,7 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
     all(expected, |(given, reason)| match letters.get(given) {
         Some(found) if found == reason => Ok(()),
         found => Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             format!("a dead letter of {given:?}, because of {reason}"),
             format!("{found:?}"),
         )),
@@ -158,7 +158,7 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             }
             let expected = "no dead letter but of the poison";
             Err(Violation::new(
-                Invariant::I9,
+                Invariant::NothingLeft,
                 expected,
                 format!("{given:?}, because of {reason}"),
             ))
@@ -180,7 +180,11 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             return Ok(());
         }
         let expected = format!("{given:?} was parked and is {}", right.as_str());
-        Err(Violation::new(Invariant::I9, expected, format!("{state:?}")))
+        Err(Violation::new(
+            Invariant::NothingLeft,
+            expected,
+            format!("{state:?}"),
+        ))
     })
 }
 
@@ -199,7 +203,7 @@ pub fn i9_led(seen: &Seen, left: &[OutboxEvent]) -> Result<(), Violation> {
         true => "it is in the log and stands there",
         false => "it stands there",
     };
-    Err(Violation::new(Invariant::I9, expected, found))
+    Err(Violation::new(Invariant::NothingLeft, expected, found))
 }
 
 /// With several instances and no fault, no event is published twice.
@@ -213,7 +217,7 @@ pub fn i17(rest: &AtRest) -> Result<(), Violation> {
                 .and_then(|record| header(record, "ce_type"));
             let expected = format!("{} {id} stands in the log once", name.unwrap_or_default());
             let found = format!("{times} times, and {} more events", rest.seen.repeated.len() - 1);
-            Err(Violation::new(Invariant::I17, expected, found))
+            Err(Violation::new(Invariant::PublishedOnce, expected, found))
         }
         _ => Ok(()),
     }
@@ -243,7 +247,7 @@ pub fn i10(rest: &AtRest) -> Result<(), Violation> {
             return Ok(());
         }
         Err(Violation::new(
-            Invariant::I10,
+            Invariant::EffectHasCause,
             format!("{name} of {id} at {position} is so"),
             format!("the order is {status:?}, its reservation {state:?}"),
         ))

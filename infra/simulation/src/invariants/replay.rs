@@ -56,7 +56,7 @@ fn orders_decide(seen: &Seen, order: &Order) -> Result<(), Violation> {
     }
     let expected = format!("{} {decided:?}, cancelled on request: {}", order.id, !promised);
     let found = format!("{:?}", (order.status, order.reason));
-    Err(Violation::new(Invariant::I11, expected, found))
+    Err(Violation::new(Invariant::ReplayAgrees, expected, found))
 }
 
 /// Something that was decided about a customer.
@@ -106,7 +106,7 @@ fn refused(seen: &Seen, decided: &Decided, reservation: &Reservation) -> Result<
         return Ok(());
     }
     Err(Violation::new(
-        Invariant::I11,
+        Invariant::ReplayAgrees,
         format!("the rules refuse {event:?} at some moment since {since:?}"),
         format!("{reservation:?}, of {states:?}"),
     ))
@@ -139,7 +139,7 @@ fn merged(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
         return Ok(());
     }
     Err(Violation::new(
-        Invariant::I11,
+        Invariant::ReplayAgrees,
         format!(
             "the rules come to the same from {documents:?} by {:?}",
             replay.tracks
