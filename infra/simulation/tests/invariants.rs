@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contracts::{
     CancelReason, CustomerId, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated, Refusal,
-    TOPIC,
+    ShipmentPrepared, TOPIC,
 };
 use customers::domain::{Customer, Reservation, ReservationState};
 use orders::domain::Order;
@@ -26,7 +26,7 @@ use simulation::{
         Violation, always, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13, i15, i16, i16_not_stored,
         i16_stored, i17, i19,
     },
-    seen::{Decided, Failed, Parked, Seen},
+    seen::{Decided, Failed, Parked, Seen, event_id},
 };
 use uuid::Uuid;
 
@@ -92,7 +92,15 @@ fn position(offset: i64) -> Position {
 }
 
 fn append<E: Event>(seen: &mut Seen, event: &E) {
-    let event = OutboxEvent::new(event, ORDER, 1, "test", NOW, &Context::default());
+    append_caused(seen, event, None);
+}
+
+fn append_caused<E: Event>(seen: &mut Seen, event: &E, causation_id: Option<String>) {
+    let context = Context {
+        causation_id,
+        ..Context::default()
+    };
+    let event = OutboxEvent::new(event, ORDER, 1, "test", NOW, &context);
     let offset = i64::try_from(seen.log.len()).unwrap();
     seen.log.push((position(offset), event.record(TOPIC)));
     seen.announced.insert(event.id.to_string(), event.record(TOPIC));
@@ -242,6 +250,24 @@ fn i8_sees_an_effect_before_its_cause_or_elsewhere() {
     says_no(CauseBeforeEffect, i8, |rest| rest.seen.log.swap(0, 1));
     says_no(CauseBeforeEffect, i8, |rest| rest.seen.log[1].0.partition = 2);
     says_no(CauseBeforeEffect, i8, |rest| drop(rest.seen.log.remove(1)));
+}
+
+#[test]
+fn i8_sees_an_event_of_any_kind_before_what_it_names_as_its_cause() {
+    let prepared = ShipmentPrepared {
+        order_id: ORDER,
+        customer_id: Some(CUSTOMER),
+        tracking_number: "SHP1".into(),
+    };
+    let mut rest = rest();
+    let cause = event_id(&rest.seen.log[2].1);
+    append_caused(&mut rest.seen, &prepared, cause);
+    assert_eq!(i8(&rest), Ok(()));
+    let mut elsewhere = rest.clone();
+    elsewhere.seen.log[3].0.partition = 2;
+    assert_eq!(i8(&elsewhere).unwrap_err().invariant, CauseBeforeEffect);
+    rest.seen.log.swap(2, 3);
+    assert_eq!(i8(&rest).unwrap_err().invariant, CauseBeforeEffect);
 }
 
 #[test]

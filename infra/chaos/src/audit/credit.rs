@@ -23,8 +23,8 @@ use uuid::Uuid;
 use super::{
     database::{CustomerRow, ReservationRow, ReservationState},
     differences::{Differences, Invariant},
-    log::{CustomerTrace, LogFacts},
-    saga::{View, missing},
+    log::{Trace, Traces},
+    saga::{View, missing, missing_once},
 };
 
 /// How old what a refusal rests on may be: a process that was stopped for 15 s between reading and
@@ -99,10 +99,10 @@ impl Credit {
     }
 
     /// Checks every customer. `skew`: how far the clocks of different processes may be apart.
-    pub fn check(mut self, log: &LogFacts, view: &View, skew: Duration, found: &mut Differences) {
-        let nothing = CustomerTrace::default();
+    pub fn check(mut self, log: &Traces, view: &View, skew: Duration, found: &mut Differences) {
+        let nothing = Trace::default();
         for row in self.customers.values() {
-            let trace = log.customers.get(&row.id.0).unwrap_or(&nothing);
+            let trace = log.get(&row.id.0).unwrap_or(&nothing);
             i1_nothing_negative_is_reserved(row, found);
             let held = self.held.get(&row.id.0).copied().unwrap_or_default();
             i2_reserved_is_the_sum_of_held(row, held, found);
@@ -135,11 +135,11 @@ impl Credit {
 
     /// The limits as they were set, in order: the first is that of creation. A customer whose
     /// changes are not all in the log is not replayed.
-    fn add_limits(&mut self, log: &LogFacts) {
+    fn add_limits(&mut self, log: &Traces) {
         let mut incomplete = Vec::new();
         for row in self.customers.values() {
             let id = row.id.0;
-            let limits = log.customers.get(&id).map(|trace| &trace.limits);
+            let trace = log.get(&id);
             let mut limit = |number, at, amount| {
                 self.steps.push(Step {
                     customer: id,
@@ -153,7 +153,7 @@ impl Credit {
             let mut latest = row.created_at;
             for number in 1..=row.limit_changes {
                 let event = EventId::of(row.id, CreditLimitChanged::NAME, number);
-                let event = limits.and_then(|limits| limits.get(&event));
+                let event = trace.and_then(|trace| trace.get(event));
                 match event.and_then(|event| Some((event.time?, event.amount?))) {
                     Some((at, amount)) => {
                         // Their numbers are their order, whatever the clocks of the writers say.
@@ -197,13 +197,9 @@ fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Di
     );
 }
 
-fn i7_every_event_of_a_customer_is_in_the_log(
-    row: &CustomerRow,
-    trace: &CustomerTrace,
-    found: &mut Differences,
-) {
+fn i7_every_event_of_a_customer_is_in_the_log(row: &CustomerRow, trace: &Trace, found: &mut Differences) {
     let id = EventId::of(row.id, CustomerCreated::NAME, 1);
-    let fault = missing(CustomerCreated::NAME, id, &row.outbox, &trace.created);
+    let fault = missing_once(CustomerCreated::NAME, id, &row.outbox, trace);
     found.check(
         Invariant::AnnouncedIsInLog,
         format_args!("customer {}", row.id),
@@ -211,9 +207,9 @@ fn i7_every_event_of_a_customer_is_in_the_log(
     );
     for number in 1..=row.limit_changes {
         let id = EventId::of(row.id, CreditLimitChanged::NAME, number);
-        let event = trace.limits.get(&id).cloned();
+        let event = trace.get(id);
         let last = number == row.limit_changes;
-        let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, &event).or_else(|| {
+        let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, event).or_else(|| {
             let said = event.and_then(|event| event.amount);
             (last && said.is_some_and(|said| said != row.credit_limit)).then(|| {
                 format!(

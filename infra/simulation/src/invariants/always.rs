@@ -127,7 +127,6 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
     }
     let said = seen.validated.get(&id);
     match (now.status, now.reason) {
-        (OrderStatus::Created, _) => Ok(()),
         (OrderStatus::Shipped, _) if !said.is_some_and(|said| said.is_valid) => {
             Err(cause(id, "a validation that it is valid", said))
         }
@@ -156,7 +155,7 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
         (OrderStatus::Cancelled, Some(_)) if said.is_none_or(|said| said.is_valid) => {
             Err(cause(id, "a validation that it is not valid", said))
         }
-        (OrderStatus::Cancelled, Some(_)) => Ok(()),
+        _ => Ok(()),
     }
 }
 

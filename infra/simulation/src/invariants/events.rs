@@ -47,15 +47,29 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
 }
 
 /// First occurrences of an order's events were appended to one partition, causes before effects; to
-/// several where partitions were added. A cause that the log has refused comes when it is taken.
+/// several where partitions were added. A cause that the log has refused comes when it is taken. Whatever
+/// an event is about: what it names as its cause stands before it.
 pub fn i8(rest: &AtRest) -> Result<(), Violation> {
+    let moved = rest.seen.partitions_added;
+    let mut by_id = BTreeMap::<String, &Position>::new();
     let mut first = BTreeMap::<OrderId, BTreeMap<String, (usize, &Position, bool)>>::new();
     for (at, (position, record)) in rest.seen.log.iter().enumerate() {
         let Some(name) = header(record, "ce_type") else {
             continue;
         };
         let subject = header(record, "ce_subject").and_then(|id| Uuid::try_parse(&id).ok());
-        let refused = event_id(record).is_some_and(|id| rest.seen.refused.contains(&id));
+        let id = event_id(record).unwrap_or_default();
+        let cause = header(record, "ce_causationid");
+        if let Some(cause) = cause.filter(|cause| rest.seen.announced.contains_key(cause)) {
+            let before = by_id.get(&cause);
+            if before.is_none_or(|before| !moved && before.partition != position.partition) {
+                let expected = format!("{name} {id} at {position} stands after its cause {cause}");
+                let found = before.map_or("it does not".to_owned(), ToString::to_string);
+                return Err(Violation::new(Invariant::CauseBeforeEffect, expected, found));
+            }
+        }
+        let refused = rest.seen.refused.contains(&id);
+        by_id.entry(id).or_insert(position);
         if let Some(id) = subject
             .map(OrderId)
             .filter(|id| rest.seen.orders.contains_key(id))
@@ -83,7 +97,6 @@ pub fn i8(rest: &AtRest) -> Result<(), Violation> {
                     return Ok(());
                 };
                 let before = events.get(cause);
-                let moved = rest.seen.partitions_added;
                 let is_right = before.is_some_and(|(first, before, refused)| {
                     *refused || first < then && (moved || before.partition == at.partition)
                 });
@@ -236,12 +249,13 @@ pub fn i10(rest: &AtRest) -> Result<(), Violation> {
             .reservations
             .get(&id)
             .map(|reservation| reservation.state);
-        let right = match name.as_str() {
-            OrderCreated::NAME => status.is_some(),
-            OrderShipped::NAME => status == Some(OrderStatus::Shipped),
-            OrderCancelled::NAME => status == Some(OrderStatus::Cancelled),
-            OrderValidated::NAME => state.is_some_and(|state| state != ReservationState::Void),
-            _ => true,
+        let right = match OrderStatus::of_event(&name) {
+            Some(said) if said.is_final() => status == Some(said),
+            Some(_) => status.is_some(),
+            None if name == OrderValidated::NAME => {
+                state.is_some_and(|state| state != ReservationState::Void)
+            }
+            None => true,
         };
         if right {
             return Ok(());

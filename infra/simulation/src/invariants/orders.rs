@@ -73,9 +73,9 @@ pub fn i6(rest: &AtRest) -> Result<(), Violation> {
     all(rest.seen.orders.values(), |order| {
         let state = rest.seen.reservations.get(&order.id).map(|held| held.state);
         let right = match order.status {
-            OrderStatus::Created => order.reason.is_none(),
             OrderStatus::Shipped => order.reason.is_none() && state == Some(ReservationState::Held),
             OrderStatus::Cancelled => order.reason.is_some() && state != Some(ReservationState::Held),
+            _ => order.reason.is_none(),
         };
         if right {
             return Ok(());

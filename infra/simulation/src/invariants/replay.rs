@@ -38,12 +38,12 @@ fn orders_decide(seen: &Seen, order: &Order) -> Result<(), Violation> {
         ..order.clone()
     };
     let change = match (order.status, order.reason) {
-        (OrderStatus::Created, _) => return Ok(()),
         (_, Some(CancelReason::CancelledByCustomer)) => cancel(Some(&open), NOW),
-        _ => match seen.validated.get(&order.id) {
+        (OrderStatus::Shipped | OrderStatus::Cancelled, _) => match seen.validated.get(&order.id) {
             Some(validation) => apply_validation(Some(&open), validation, NOW),
             None => Change::Unknown,
         },
+        _ => return Ok(()),
     };
     let decided = match &change {
         Change::Finished(decided, _) => Some((decided.status, decided.reason)),
