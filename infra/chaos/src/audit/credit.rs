@@ -176,11 +176,7 @@ fn i1_nothing_negative_is_reserved(row: &CustomerRow, found: &mut Differences) {
         .reserved
         .is_negative()
         .then(|| format!("{} is reserved; look at customers", row.reserved));
-    found.check(
-        Invariant::WithinCredit,
-        format_args!("customer {}", row.id),
-        fault,
-    );
+    found.check(Invariant::WithinCredit, about(row), fault);
 }
 
 fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Differences) {
@@ -190,21 +186,13 @@ fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Di
             row.reserved
         )
     });
-    found.check(
-        Invariant::ReservedIsSumOfHeld,
-        format_args!("customer {}", row.id),
-        fault,
-    );
+    found.check(Invariant::ReservedIsSumOfHeld, about(row), fault);
 }
 
 fn i7_every_event_of_a_customer_is_in_the_log(row: &CustomerRow, trace: &Trace, found: &mut Differences) {
     let id = EventId::of(row.id, CustomerCreated::NAME, 1);
     let fault = missing_once(CustomerCreated::NAME, id, &row.outbox, trace);
-    found.check(
-        Invariant::AnnouncedIsInLog,
-        format_args!("customer {}", row.id),
-        fault,
-    );
+    found.check(Invariant::AnnouncedIsInLog, about(row), fault);
     for number in 1..=row.limit_changes {
         let id = EventId::of(row.id, CreditLimitChanged::NAME, number);
         let event = trace.get(id);
@@ -218,18 +206,14 @@ fn i7_every_event_of_a_customer_is_in_the_log(row: &CustomerRow, trace: &Trace, 
                 )
             })
         });
-        found.check(
-            Invariant::AnnouncedIsInLog,
-            format_args!("customer {}", row.id),
-            fault,
-        );
+        found.check(Invariant::AnnouncedIsInLog, about(row), fault);
     }
 }
 
 fn i9_no_outbox_of_a_customer_is_left(row: &CustomerRow, view: &View, found: &mut Differences) {
     let left = !row.outbox.is_empty() && !view.is_recent(row.updated_at);
     let fault = left.then(|| "an event waits in its outbox; look at customers".to_owned());
-    found.check(Invariant::NothingLeft, format_args!("customer {}", row.id), fault);
+    found.check(Invariant::NothingLeft, about(row), fault);
 }
 
 /// Reserved (I1) and refused (I11) only where that was right.
@@ -241,7 +225,7 @@ fn i11_replaying_gives_the_same_decisions(
 ) {
     let mut replay = Replay::default();
     for (number, step) in steps.iter().enumerate() {
-        let about = format_args!("order {}", step.order);
+        let order = format_args!("order {}", step.order);
         match step.what {
             What::Limit(_) => replay.limit = Some(step.amount),
             What::Release => replay.release(step),
@@ -269,12 +253,12 @@ fn i11_replaying_gives_the_same_decisions(
                         step.amount, step.at
                     )),
                 };
-                found.check(Invariant::WithinCredit, about, fault);
+                found.check(Invariant::WithinCredit, order, fault);
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
             }
             What::Refuse(reason) => {
                 let fault = replay.wrongly_refused(step, reason, REFUSED_ON + skew);
-                found.check(Invariant::ReplayAgrees, about, fault);
+                found.check(Invariant::ReplayAgrees, order, fault);
                 continue;
             }
         }
@@ -287,11 +271,7 @@ fn i11_replaying_gives_the_same_decisions(
                 replay.reserved, replay.limit, row.reserved, row.credit_limit
             )
         });
-        found.check(
-            Invariant::ReplayAgrees,
-            format_args!("customer {}", row.id),
-            fault,
-        );
+        found.check(Invariant::ReplayAgrees, about(row), fault);
     }
 }
 
@@ -367,6 +347,10 @@ impl Replay {
             )
         })
     }
+}
+
+fn about(row: &CustomerRow) -> String {
+    format!("customer {}", row.id)
 }
 
 fn apart(a: Timestamp, b: Timestamp) -> Duration {
