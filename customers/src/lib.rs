@@ -22,6 +22,7 @@ pub mod http;
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
+    events::EventType,
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -34,7 +35,7 @@ pub struct Customers;
 
 impl Service for Customers {
     const NAME: &'static str = NAME;
-    const EVENTS: &'static [&'static str] = contracts::EVENTS;
+    const EVENTS: &'static [EventType] = contracts::EVENTS;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32001",
         admin_addr: "127.0.0.1:32011",

@@ -23,6 +23,7 @@ pub mod settings;
 use actix_web::web;
 use shared::{
     actors::consumer::Routes,
+    events::EventType,
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -35,7 +36,7 @@ pub struct Orders;
 
 impl Service for Orders {
     const NAME: &'static str = NAME;
-    const EVENTS: &'static [&'static str] = contracts::EVENTS;
+    const EVENTS: &'static [EventType] = contracts::EVENTS;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32002",
         admin_addr: "127.0.0.1:32012",

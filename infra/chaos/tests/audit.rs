@@ -109,7 +109,7 @@ impl Rest {
         let lines: Vec<_> = audit.differences.iter().map(ToString::to_string).collect();
         assert!(
             audit.differences.found(invariant) > 0,
-            "{invariant:?} does not tell: {what}\n{}",
+            "{invariant} does not tell: {what}\n{}",
             lines.join("\n")
         );
     }
@@ -145,7 +145,7 @@ fn a_sound_system_has_no_differences_and_each_spoiled_document_is_told() {
     for invariant in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(|number| Invariant::ALL[number - 1]) {
         assert!(
             audit.differences.checked(invariant) > 0,
-            "{invariant:?} was checked on nothing"
+            "{invariant} was checked on nothing"
         );
     }
 
@@ -154,59 +154,79 @@ fn a_sound_system_has_no_differences_and_each_spoiled_document_is_told() {
         customers,
         customer,
         set("reserved", decimal("-1").into()),
-        Invariant::I1,
+        Invariant::WithinCredit,
     );
     rest.spoil(
         customers,
         customer,
         set("reserved", decimal("2").into()),
-        Invariant::I2,
+        Invariant::ReservedIsSumOfHeld,
     );
     rest.spoil(
         reservations,
         shipped,
         set("state", "Released".into()),
-        Invariant::I3,
+        Invariant::HeldIsShipped,
     );
     rest.spoil(
         reservations,
         shipped,
         set("amount", decimal("5000").into()),
-        Invariant::I1,
+        Invariant::WithinCredit,
     );
-    rest.spoil(orders, shipped, set("amount", decimal("2").into()), Invariant::I3);
-    rest.remove(orders, shipped, Invariant::I4);
-    rest.spoil(orders, shipped, set("status", 0.into()), Invariant::I5);
+    rest.spoil(
+        orders,
+        shipped,
+        set("amount", decimal("2").into()),
+        Invariant::HeldIsShipped,
+    );
+    rest.remove(orders, shipped, Invariant::StoredIsSent);
+    rest.spoil(orders, shipped, set("status", 0.into()), Invariant::FinalInTime);
     rest.spoil(
         orders,
         refused,
         doc! { "$unset": { "reason": "" } },
-        Invariant::I6,
+        Invariant::FinalStays,
     );
-    rest.spoil(orders, shipped, set("status", 2.into()), Invariant::I6);
+    rest.spoil(orders, shipped, set("status", 2.into()), Invariant::FinalStays);
     rest.spoil(
         orders,
         shipped,
         set("customerId", binary(Uuid::now_v7()).into()),
-        Invariant::I7,
+        Invariant::AnnouncedIsInLog,
     );
     let waiting = vec![doc! { "_id": binary(Uuid::now_v7()) }];
-    rest.spoil(orders, shipped, set("outbox", waiting.into()), Invariant::I9);
+    rest.spoil(
+        orders,
+        shipped,
+        set("outbox", waiting.into()),
+        Invariant::NothingLeft,
+    );
     rest.spoil(
         orders,
         refused,
         set("reason", "UnknownCustomer".into()),
-        Invariant::I10,
+        Invariant::EffectHasCause,
     );
-    rest.spoil(reservations, refused, set("state", "Held".into()), Invariant::I10);
-    rest.remove(reservations, shipped, Invariant::I10);
+    rest.spoil(
+        reservations,
+        refused,
+        set("state", "Held".into()),
+        Invariant::EffectHasCause,
+    );
+    rest.remove(reservations, shipped, Invariant::EffectHasCause);
     rest.spoil(
         customers,
         customer,
         set("creditLimit", decimal("900").into()),
-        Invariant::I11,
+        Invariant::ReplayAgrees,
     );
-    rest.spoil(orders, shipped, set("amount", "much".into()), Invariant::I4);
+    rest.spoil(
+        orders,
+        shipped,
+        set("amount", "much".into()),
+        Invariant::StoredIsSent,
+    );
 
     let audit = rest.bench.audit();
     assert_eq!(
@@ -221,13 +241,13 @@ fn a_sound_system_has_no_differences_and_each_spoiled_document_is_told() {
 fn orders_that_nobody_sent_or_that_are_missing_are_told() {
     let Some(mut rest) = rest() else { return };
     let sent = rest.bench.ledger.remove(&rest.shipped).unwrap();
-    rest.assert_told(Invariant::I4, "an order that nobody sent");
+    rest.assert_told(Invariant::StoredIsSent, "an order that nobody sent");
     let other = Sent {
         amount: Money::units(7),
         ..sent.clone()
     };
     rest.bench.ledger.insert(rest.shipped, other);
-    rest.assert_told(Invariant::I4, "an order of another amount");
+    rest.assert_told(Invariant::StoredIsSent, "an order of another amount");
     rest.bench.ledger.insert(rest.shipped, sent.clone());
     rest.bench.ledger.insert(
         Uuid::now_v7(),
@@ -242,7 +262,7 @@ fn orders_that_nobody_sent_or_that_are_missing_are_told() {
         "what was not acknowledged need not be there"
     );
     rest.bench.ledger.insert(Uuid::now_v7(), sent);
-    rest.assert_told(Invariant::I4, "an acknowledged order that is not there");
+    rest.assert_told(Invariant::StoredIsSent, "an acknowledged order that is not there");
 }
 
 #[test]
@@ -268,13 +288,13 @@ fn spoiled_records_are_told() {
     let shipped = json!({ "id": rest.shipped, "customerId": customer, "amount": 1.0 });
     let id = |name: &str| shared::events::EventId::of(rest.shipped, name, 2).to_string();
     rest.publish(event("OrderShipped", shipped.clone(), id("OrderShipped")));
-    rest.assert_told(Invariant::I7, "the same event with other bytes");
+    rest.assert_told(Invariant::AnnouncedIsInLog, "the same event with other bytes");
     rest.publish(event("OrderCancelled", shipped, id("OrderCancelled")));
-    rest.assert_told(Invariant::I6, "shipped and cancelled");
+    rest.assert_told(Invariant::FinalStays, "shipped and cancelled");
     let nobody = Uuid::now_v7();
     let ghost = json!({ "orderId": nobody, "isValid": true });
     rest.publish(event("OrderValidated", ghost, "x".to_owned()));
-    rest.assert_told(Invariant::I10, "a validation without a reservation");
+    rest.assert_told(Invariant::EffectHasCause, "a validation without a reservation");
     let bare = |value: Option<Vec<u8>>| Record {
         topic: topic.clone(),
         key: None,
@@ -377,7 +397,10 @@ fn what_was_touched_just_now_is_under_way() {
         .block_on(chaos::audit::audit(&settings, None))
         .unwrap();
     assert_eq!(
-        (audit.summary.under_way, audit.differences.found(Invariant::I5)),
+        (
+            audit.summary.under_way,
+            audit.differences.found(Invariant::FinalInTime)
+        ),
         (1, 0)
     );
     assert_eq!(audit.differences.total(), 0, "{}", audit.differences.summary());

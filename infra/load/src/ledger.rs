@@ -100,6 +100,8 @@ pub enum End {
     Rejected,
     /// Its customer called it off.
     Cancelled,
+    /// Any other final status.
+    Other,
 }
 
 /// How an order was answered.
@@ -285,7 +287,7 @@ impl Ledger {
             self.completed.record(took);
             match end {
                 End::Shipped => self.counts.shipped += 1,
-                End::Rejected | End::Cancelled => self.counts.cancelled += 1,
+                _ => self.counts.cancelled += 1,
             }
         }
         true

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use contracts::{OrderCancelled, OrderCreated, OrderShipped, OrderValidated};
+use contracts::{OrderStatus, OrderValidated};
 use shared::{
     event_log::{ConsumedRecord, EventLog, Record, Tail},
     events::Event,
@@ -51,12 +51,14 @@ fn read(record: &ConsumedRecord) -> Option<Read> {
         let header = record.headers.iter().find(|header| header.name == name)?;
         header.value.as_deref()
     };
-    let said = match std::str::from_utf8(header("ce_type")?).ok()? {
-        OrderCreated::NAME => Said::Created,
-        OrderValidated::NAME => Said::Validated,
-        OrderShipped::NAME => Said::Final(End::Shipped),
-        OrderCancelled::NAME => Said::Final(end(record.value.as_deref()?)),
-        _ => return None,
+    let name = std::str::from_utf8(header("ce_type")?).ok()?;
+    let said = match OrderStatus::of_event(name) {
+        Some(OrderStatus::Shipped) => Said::Final(End::Shipped),
+        Some(OrderStatus::Cancelled) => Said::Final(end(record.value.as_deref()?)),
+        Some(status) if status.is_final() => Said::Final(End::Other),
+        Some(_) => Said::Created,
+        None if name == OrderValidated::NAME => Said::Validated,
+        None => return None,
     };
     Some(Read {
         order: Uuid::try_parse_ascii(header("ce_subject")?).ok()?,
@@ -86,7 +88,7 @@ fn copy(record: ConsumedRecord) -> Record {
 
 #[cfg(test)]
 mod tests {
-    use contracts::{CancelReason, OrderId};
+    use contracts::{CancelReason, OrderCancelled, OrderId, OrderShipped};
     use shared::{
         envelope::{Context, OutboxEvent},
         environment::Timestamp,

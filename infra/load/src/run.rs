@@ -65,7 +65,7 @@ pub struct Counts {
     pub cancel_requests: u64,
     /// Final: shipped.
     pub shipped: u64,
-    /// Final: cancelled, whatever the reason.
+    /// Final, and not shipped: cancelled, whatever the reason.
     pub cancelled: u64,
     /// Records read beyond the first of the same event.
     pub records_twice: u64,

@@ -12,6 +12,7 @@ use settings::Settings;
 use shared::{
     actors::{consumer::Routes, repository::WorkspaceOf},
     admission::Reader,
+    events::EventType,
     service::{Kit, Service},
     settings::Defaults,
 };
@@ -22,7 +23,7 @@ pub struct Shipping;
 
 impl Service for Shipping {
     const NAME: &'static str = NAME;
-    const EVENTS: &'static [&'static str] = contracts::EVENTS;
+    const EVENTS: &'static [EventType] = contracts::EVENTS;
     const DEFAULTS: Defaults = Defaults {
         http_addr: "127.0.0.1:32003",
         admin_addr: "127.0.0.1:32013",

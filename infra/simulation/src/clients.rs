@@ -232,7 +232,9 @@ impl Client {
         while !ask().await {
             if Instant::now() >= deadline {
                 let expected = format!("every instance of {service} answers once all is healed");
-                return self.cluster.violated(Invariant::I5, expected, "no answer".into());
+                return self
+                    .cluster
+                    .violated(Invariant::FinalInTime, expected, "no answer".into());
             }
             pause(Duration::from_millis(500)).await;
         }
@@ -251,15 +253,18 @@ impl Client {
                     if (order.customer_id, order.amount) != sent {
                         let expected = format!("{} answered as it was sent, {sent:?}", new.id);
                         self.cluster
-                            .violated(Invariant::I4, expected, format!("{order:?}"));
+                            .violated(Invariant::StoredIsSent, expected, format!("{order:?}"));
                     }
                     self.cluster.learn(known, new.id, Some(&order));
                     return Some(order);
                 }
                 Some(Creation::Contradicts(other)) => {
                     let expected = format!("{} is answered as the first time", new.id);
-                    self.cluster
-                        .violated(Invariant::I4, expected, format!("it contradicts {other:?}"));
+                    self.cluster.violated(
+                        Invariant::StoredIsSent,
+                        expected,
+                        format!("it contradicts {other:?}"),
+                    );
                     return None;
                 }
                 None if self.gives_up() => return None,
@@ -280,7 +285,7 @@ impl Client {
         if let Some(Creation::Created(order) | Creation::Repeated(order)) = answer {
             let expected = format!("{} with another amount is a conflict", new.id);
             self.cluster
-                .violated(Invariant::I4, expected, format!("{order:?}"));
+                .violated(Invariant::StoredIsSent, expected, format!("{order:?}"));
         }
     }
 

@@ -299,7 +299,7 @@ async fn serve<S: Service>(begin: Begin<S>) {
         {
             if !ends.load(Ordering::Relaxed) {
                 let found = format!("the {actor} of {} is dead", ended.name());
-                observer.violated(Violation::new(Invariant::I13, "no actor dies", found));
+                observer.violated(Violation::new(Invariant::TakenComesBack, "no actor dies", found));
             }
             ended.kill();
         }

@@ -177,7 +177,7 @@ fn play_until(invariant: &str, arguments: &Arguments) -> ExitCode {
     let mut others = BTreeMap::<String, u64>::new();
     many::play(seeds, threads, &found, |outcome| {
         for violation in &outcome.violations {
-            let broken = format!("{:?}", violation.invariant);
+            let broken = violation.invariant.to_string();
             if broken == invariant && !found.swap(true, Ordering::Relaxed) {
                 say(&format!("seed {}: {violation}", outcome.seed));
             }

@@ -115,7 +115,7 @@ pub fn run(seed: u64, records: bool) -> Outcome {
     for panic in PANICS.take() {
         outcome
             .violations
-            .push(Violation::new(Invariant::I13, "no panic", panic));
+            .push(Violation::new(Invariant::TakenComesBack, "no panic", panic));
     }
     outcome
 }

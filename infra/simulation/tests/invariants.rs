@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contracts::{
     CancelReason, CustomerId, OrderCreated, OrderId, OrderShipped, OrderStatus, OrderValidated, Refusal,
-    TOPIC,
+    ShipmentPrepared, TOPIC,
 };
 use customers::domain::{Customer, Reservation, ReservationState};
 use orders::domain::Order;
@@ -26,7 +26,7 @@ use simulation::{
         Violation, always, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13, i15, i16, i16_not_stored,
         i16_stored, i17, i19,
     },
-    seen::{Decided, Failed, Parked, Seen},
+    seen::{Decided, Failed, Parked, Seen, event_id},
 };
 use uuid::Uuid;
 
@@ -92,7 +92,15 @@ fn position(offset: i64) -> Position {
 }
 
 fn append<E: Event>(seen: &mut Seen, event: &E) {
-    let event = OutboxEvent::new(event, ORDER, 1, "test", NOW, &Context::default());
+    append_caused(seen, event, None);
+}
+
+fn append_caused<E: Event>(seen: &mut Seen, event: &E, causation_id: Option<String>) {
+    let context = Context {
+        causation_id,
+        ..Context::default()
+    };
+    let event = OutboxEvent::new(event, ORDER, 1, "test", NOW, &context);
     let offset = i64::try_from(seen.log.len()).unwrap();
     seen.log.push((position(offset), event.record(TOPIC)));
     seen.announced.insert(event.id.to_string(), event.record(TOPIC));
@@ -158,52 +166,59 @@ fn i1_sees_credit_below_zero_and_beyond_the_limit() {
             customer,
             ..decided()
         };
-        assert_eq!(always::decided(&seen, &decided).unwrap_err().invariant, I1);
+        assert_eq!(
+            always::decided(&seen, &decided).unwrap_err().invariant,
+            WithinCredit
+        );
     }
 }
 
 #[test]
 fn i2_sees_a_wrong_sum() {
-    says_no(I2, i2, |rest| {
+    says_no(ReservedIsSumOfHeld, i2, |rest| {
         drop(rest.seen.customers.insert(CUSTOMER, customer(81)))
     });
 }
 
 #[test]
 fn i3_sees_a_reservation_without_its_order_and_the_other_way_round() {
-    says_no(I3, i3, |rest| drop(rest.seen.reservations.remove(&ORDER)));
-    says_no(I3, i3, |rest| drop(rest.seen.orders.remove(&ORDER)));
-    says_no(I3, i3, |rest| {
+    says_no(HeldIsShipped, i3, |rest| {
+        drop(rest.seen.reservations.remove(&ORDER))
+    });
+    says_no(HeldIsShipped, i3, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(HeldIsShipped, i3, |rest| {
         rest.seen.orders.get_mut(&ORDER).unwrap().amount = Money::units(79)
     });
 }
 
 #[test]
 fn i4_sees_an_order_that_is_missing_altered_or_made_up() {
-    says_no(I4, i4, |rest| drop(rest.seen.orders.remove(&ORDER)));
-    says_no(I4, i4, |rest| {
+    says_no(StoredIsSent, i4, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(StoredIsSent, i4, |rest| {
         rest.seen.orders.get_mut(&ORDER).unwrap().amount = Money::units(79)
     });
-    says_no(I4, i4, |rest| rest.seen.asked.orders.clear());
+    says_no(StoredIsSent, i4, |rest| rest.seen.asked.orders.clear());
 }
 
 #[test]
 fn i5_sees_an_order_that_is_open_or_was_for_too_long() {
-    says_no(I5, i5, |rest| {
+    says_no(FinalInTime, i5, |rest| {
         rest.seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Created
     });
-    says_no(I5, i5, |rest| rest.seen.last_final = Duration::from_secs(31));
-    says_no(I5, i5, |rest| {
+    says_no(FinalInTime, i5, |rest| {
+        rest.seen.last_final = Duration::from_secs(31)
+    });
+    says_no(FinalInTime, i5, |rest| {
         rest.seen.last_final_of_failed = Duration::from_secs(91)
     });
 }
 
 #[test]
 fn i6_sees_final_orders_change_and_reasons_missing() {
-    says_no(I6, i6, |rest| {
+    says_no(FinalStays, i6, |rest| {
         rest.seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Cancelled
     });
-    says_no(I6, i6, |rest| {
+    says_no(FinalStays, i6, |rest| {
         rest.seen.reservations.get_mut(&ORDER).unwrap().state = ReservationState::Released
     });
     let seen = rest().seen;
@@ -217,24 +232,42 @@ fn i6_sees_final_orders_change_and_reasons_missing() {
         always::order(&seen, Some(&order()), &cancelled)
             .unwrap_err()
             .invariant,
-        I6
+        FinalStays
     );
 }
 
 #[test]
 fn i7_sees_an_event_that_is_missing_or_differs_by_a_byte() {
-    says_no(I7, i7, |rest| drop(rest.seen.published.pop_first()));
-    says_no(I7, i7, |rest| {
+    says_no(AnnouncedIsInLog, i7, |rest| drop(rest.seen.published.pop_first()));
+    says_no(AnnouncedIsInLog, i7, |rest| {
         rest.seen.log[0].1.headers[0].value = Some(vec![b'2'])
     });
-    says_no(I7, i7, |rest| rest.seen.log[0].1.key = None);
+    says_no(AnnouncedIsInLog, i7, |rest| rest.seen.log[0].1.key = None);
 }
 
 #[test]
 fn i8_sees_an_effect_before_its_cause_or_elsewhere() {
-    says_no(I8, i8, |rest| rest.seen.log.swap(0, 1));
-    says_no(I8, i8, |rest| rest.seen.log[1].0.partition = 2);
-    says_no(I8, i8, |rest| drop(rest.seen.log.remove(1)));
+    says_no(CauseBeforeEffect, i8, |rest| rest.seen.log.swap(0, 1));
+    says_no(CauseBeforeEffect, i8, |rest| rest.seen.log[1].0.partition = 2);
+    says_no(CauseBeforeEffect, i8, |rest| drop(rest.seen.log.remove(1)));
+}
+
+#[test]
+fn i8_sees_an_event_of_any_kind_before_what_it_names_as_its_cause() {
+    let prepared = ShipmentPrepared {
+        order_id: ORDER,
+        customer_id: Some(CUSTOMER),
+        tracking_number: "SHP1".into(),
+    };
+    let mut rest = rest();
+    let cause = event_id(&rest.seen.log[2].1);
+    append_caused(&mut rest.seen, &prepared, cause);
+    assert_eq!(i8(&rest), Ok(()));
+    let mut elsewhere = rest.clone();
+    elsewhere.seen.log[3].0.partition = 2;
+    assert_eq!(i8(&elsewhere).unwrap_err().invariant, CauseBeforeEffect);
+    rest.seen.log.swap(2, 3);
+    assert_eq!(i8(&rest).unwrap_err().invariant, CauseBeforeEffect);
 }
 
 #[test]
@@ -243,32 +276,32 @@ fn i9_sees_outboxes_lag_and_dead_letters() {
         collection: "orders",
         id: ORDER.0,
     };
-    says_no(I9, i9, |rest| rest.outboxes.push(key));
-    says_no(I9, i9, |rest| rest.lag.push(("order-service", 1)));
-    says_no(I9, i9, |rest| rest.parked = 1);
+    says_no(NothingLeft, i9, |rest| rest.outboxes.push(key));
+    says_no(NothingLeft, i9, |rest| rest.lag.push(("order-service", 1)));
+    says_no(NothingLeft, i9, |rest| rest.parked = 1);
     let given = || ("order-service".to_owned(), 0, 5);
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         drop(rest.seen.dead_letters.insert(given(), "unknown-order".into()))
     });
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         drop(rest.seen.poison.insert(given(), "unknown-order".into()))
     });
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         rest.seen.poison.insert(given(), "unknown-order".into());
         rest.seen.dead_letters.insert(given(), "malformed-event".into());
     });
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         rest.seen.poison.insert(given(), "unknown-order".into());
         rest.seen.dead_letters.insert(given(), "unknown-order".into());
         rest.seen.parked.insert(given(), parked(ParkedState::Done, None));
     });
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         rest.seen
             .parked
             .insert(given(), parked(ParkedState::Discarded, None));
     });
     let discard = Some(Verb::DiscardRequested);
-    says_no(I9, i9, |rest| {
+    says_no(NothingLeft, i9, |rest| {
         rest.seen
             .parked
             .insert(given(), parked(ParkedState::Done, discard));
@@ -276,7 +309,7 @@ fn i9_sees_outboxes_lag_and_dead_letters() {
     let discarded = parked(ParkedState::Discarded, discard);
     assert_eq!(always::parked(&given(), discarded), Ok(()));
     let handled = always::parked(&given(), parked(ParkedState::Done, discard));
-    assert_eq!(handled.unwrap_err().invariant, I9);
+    assert_eq!(handled.unwrap_err().invariant, NothingLeft);
 }
 
 fn parked(state: ParkedState, asked: Option<Verb>) -> Parked {
@@ -308,7 +341,7 @@ fn i8_sees_a_record_that_overtakes_a_failed_one_of_its_order_and_lets_others_pas
     assert_eq!(always::in_turn(&seen, &now, "customer-service"), Ok(()));
     seen.failed.insert(given, failed(ORDER));
     let overtaken = always::in_turn(&seen, &now, "customer-service");
-    assert_eq!(overtaken.unwrap_err().invariant, I8);
+    assert_eq!(overtaken.unwrap_err().invariant, CauseBeforeEffect);
     assert_eq!(always::in_turn(&seen, &now, "order-service"), Ok(()));
 }
 
@@ -327,7 +360,7 @@ fn i9_sees_a_discarded_record_have_its_effect() {
         parked(ParkedState::Requested, Some(Verb::DiscardRequested)),
     );
     let handled = always::not_discarded(&seen, &now, "customer-service");
-    assert_eq!(handled.unwrap_err().invariant, I9);
+    assert_eq!(handled.unwrap_err().invariant, NothingLeft);
 }
 
 #[test]
@@ -335,7 +368,7 @@ fn i7_sees_a_refused_event_that_is_erased_from_its_outbox() {
     let mut rest = rest();
     let id = rest.seen.published.pop_first().unwrap();
     rest.refused.insert(id.clone());
-    assert_eq!(i7(&rest).unwrap_err().invariant, I7);
+    assert_eq!(i7(&rest).unwrap_err().invariant, AnnouncedIsInLog);
     rest.waiting.insert(id);
     assert_eq!(i7(&rest), Ok(()));
 }
@@ -345,7 +378,7 @@ fn i15_sees_an_order_that_waits_though_nothing_of_its_own_has_failed() {
     let mut seen = rest().seen;
     assert_eq!(i15(&seen, |_| false), Ok(()));
     seen.orders.get_mut(&ORDER).unwrap().status = OrderStatus::Created;
-    assert_eq!(i15(&seen, |_| false).unwrap_err().invariant, I15);
+    assert_eq!(i15(&seen, |_| false).unwrap_err().invariant, NoneWaitsForOthers);
     assert_eq!(i15(&seen, |_| true), Ok(()), "nobody can reach it");
     seen.own_failures.insert(ORDER);
     assert_eq!(i15(&seen, |_| false), Ok(()), "its own event has failed");
@@ -353,18 +386,23 @@ fn i15_sees_an_order_that_waits_though_nothing_of_its_own_has_failed() {
 
 #[test]
 fn i16_sees_answers_that_are_not_true() {
-    says_no(I16, i16, |rest| rest.seen.asked.refused.extend([ORDER]));
+    says_no(AnswersAreTrue, i16, |rest| {
+        rest.seen.asked.refused.extend([ORDER])
+    });
     let mut seen = rest().seen;
     assert_eq!(i16_stored(&seen, ORDER), Ok(()));
-    assert_eq!(i16_not_stored(&seen, ORDER).unwrap_err().invariant, I16);
+    assert_eq!(
+        i16_not_stored(&seen, ORDER).unwrap_err().invariant,
+        AnswersAreTrue
+    );
     seen.orders.clear();
-    assert_eq!(i16_stored(&seen, ORDER).unwrap_err().invariant, I16);
+    assert_eq!(i16_stored(&seen, ORDER).unwrap_err().invariant, AnswersAreTrue);
     assert_eq!(i16_not_stored(&seen, ORDER), Ok(()));
 }
 
 #[test]
 fn i17_sees_an_event_twice_where_nothing_went_wrong() {
-    says_no(I17, i17, |rest| {
+    says_no(PublishedOnce, i17, |rest| {
         rest.calm = true;
         rest.seen.repeated.insert("an id".into(), 2);
     });
@@ -375,15 +413,17 @@ fn i17_sees_an_event_twice_where_nothing_went_wrong() {
 
 #[test]
 fn i19_sees_a_field_that_is_gone() {
-    says_no(I19, i19, |rest| {
+    says_no(UnknownFieldsStay, i19, |rest| {
         rest.missing_fields.push("note7 of orders".into())
     });
 }
 
 #[test]
 fn i10_sees_an_effect_without_its_cause() {
-    says_no(I10, i10, |rest| drop(rest.seen.orders.remove(&ORDER)));
-    says_no(I10, i10, |rest| drop(rest.seen.reservations.remove(&ORDER)));
+    says_no(EffectHasCause, i10, |rest| drop(rest.seen.orders.remove(&ORDER)));
+    says_no(EffectHasCause, i10, |rest| {
+        drop(rest.seen.reservations.remove(&ORDER))
+    });
     let mut seen = rest().seen;
     let open = Order {
         status: OrderStatus::Created,
@@ -393,22 +433,25 @@ fn i10_sees_an_effect_without_its_cause() {
     seen.validated.clear();
     assert_eq!(
         always::order(&seen, Some(&open), &order()).unwrap_err().invariant,
-        I10
+        EffectHasCause
     );
     seen.created.clear();
-    assert_eq!(always::decided(&seen, &decided()).unwrap_err().invariant, I10);
-    assert_eq!(always::published("an id", &position(1)).invariant, I10);
+    assert_eq!(
+        always::decided(&seen, &decided()).unwrap_err().invariant,
+        EffectHasCause
+    );
+    assert_eq!(always::published("an id", &position(1)).invariant, EffectHasCause);
 }
 
 #[test]
 fn i11_sees_decisions_that_the_rules_would_not_make() {
-    says_no(I11, i11, |rest| {
+    says_no(ReplayAgrees, i11, |rest| {
         rest.seen.decided[0].customer = (Some(customer(21)), Some(customer(101)))
     });
-    says_no(I11, i11, |rest| {
+    says_no(ReplayAgrees, i11, |rest| {
         rest.seen.decided[0].customer.1 = Some(customer(79))
     });
-    says_no(I11, i11, |rest| {
+    says_no(ReplayAgrees, i11, |rest| {
         let refused = Reservation {
             state: ReservationState::Refused,
             reason: Some(Refusal::InsufficientCredit),
@@ -417,10 +460,12 @@ fn i11_sees_decisions_that_the_rules_would_not_make() {
         rest.seen.decided[0].reservations = vec![(None, refused)];
         rest.seen.decided[0].customer.1 = Some(customer(0));
     });
-    says_no(I11, i11, |rest| {
+    says_no(ReplayAgrees, i11, |rest| {
         rest.seen.validated.get_mut(&ORDER).unwrap().is_valid = false
     });
-    says_no(I11, i11, |rest| rest.seen.asked.cancelled.extend([ORDER]));
+    says_no(ReplayAgrees, i11, |rest| {
+        rest.seen.asked.cancelled.extend([ORDER])
+    });
 }
 
 #[test]
@@ -430,11 +475,16 @@ fn i12_sees_reads_that_go_backwards() {
         ..order()
     };
     assert_eq!(i12(ORDER, &open, Some(&order())), Ok(()));
-    assert_eq!(i12(ORDER, &open, None).unwrap_err().invariant, I12);
-    assert_eq!(i12(ORDER, &order(), Some(&open)).unwrap_err().invariant, I12);
+    assert_eq!(i12(ORDER, &open, None).unwrap_err().invariant, ReadsGoForward);
+    assert_eq!(
+        i12(ORDER, &order(), Some(&open)).unwrap_err().invariant,
+        ReadsGoForward
+    );
 }
 
 #[test]
 fn i13_sees_a_permit_that_is_missing() {
-    says_no(I13, i13, |rest| rest.permits.push(("orders-1".into(), 1)));
+    says_no(TakenComesBack, i13, |rest| {
+        rest.permits.push(("orders-1".into(), 1))
+    });
 }

@@ -86,22 +86,38 @@ impl OrderStatus {
     /// All of them, in the order of their numbers.
     pub const ALL: [OrderStatus; 3] = [OrderStatus::Created, OrderStatus::Shipped, OrderStatus::Cancelled];
 
+    /// Its number, its word, the event that announces it, and whether it never changes again.
+    const fn row(self) -> (i32, &'static str, &'static str, bool) {
+        match self {
+            OrderStatus::Created => (0, "Created", OrderCreated::NAME, false),
+            OrderStatus::Shipped => (1, "Shipped", OrderShipped::NAME, true),
+            OrderStatus::Cancelled => (2, "Cancelled", OrderCancelled::NAME, true),
+        }
+    }
+
     /// Its number.
     pub const fn number(self) -> i32 {
-        match self {
-            OrderStatus::Created => 0,
-            OrderStatus::Shipped => 1,
-            OrderStatus::Cancelled => 2,
-        }
+        self.row().0
     }
 
     /// Its word.
     pub fn as_str(self) -> &'static str {
-        match self {
-            OrderStatus::Created => "Created",
-            OrderStatus::Shipped => "Shipped",
-            OrderStatus::Cancelled => "Cancelled",
-        }
+        self.row().1
+    }
+
+    /// The name of the event that announces it.
+    pub fn announced_by(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether it never changes again.
+    pub fn is_final(self) -> bool {
+        self.row().3
+    }
+
+    /// The one that events of this name announce.
+    pub fn of_event(name: &str) -> Option<OrderStatus> {
+        Self::ALL.into_iter().find(|status| status.announced_by() == name)
     }
 
     /// From its word in any case, or its number.
@@ -109,11 +125,6 @@ impl OrderStatus {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text) || status.number().to_string() == text)
-    }
-
-    /// Whether it never changes again.
-    pub fn is_final(self) -> bool {
-        self != OrderStatus::Created
     }
 }
 

@@ -9,18 +9,18 @@ pub use events::{
     OrderValidated, ShipmentPrepared,
 };
 pub use ids::{CancelReason, CustomerId, OrderId, Refusal};
-use shared::events::Event;
+use shared::events::EventType;
 
 /// The topic that all services share, unless a setting says otherwise.
 pub const TOPIC: &str = "ReactiveMicroservices";
 
-/// The names of all events. A record with another name is somebody else's.
-pub const EVENTS: &[&str] = &[
-    CustomerCreated::NAME,
-    CreditLimitChanged::NAME,
-    OrderCreated::NAME,
-    OrderValidated::NAME,
-    OrderShipped::NAME,
-    OrderCancelled::NAME,
-    ShipmentPrepared::NAME,
+/// All events. A record with another name is somebody else's.
+pub const EVENTS: &[EventType] = &[
+    EventType::of::<CustomerCreated>(),
+    EventType::of::<CreditLimitChanged>(),
+    EventType::of::<OrderCreated>(),
+    EventType::of::<OrderValidated>(),
+    EventType::of::<OrderShipped>(),
+    EventType::of::<OrderCancelled>(),
+    EventType::of::<ShipmentPrepared>(),
 ];

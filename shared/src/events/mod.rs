@@ -28,6 +28,34 @@ pub trait Event: Serialize + Send + Sized + 'static {
     fn about(&self) -> About;
 }
 
+/// A type of events as a value: for whoever looks at every event of a list and needs no line for each.
+#[derive(Debug, Clone, Copy)]
+pub struct EventType {
+    /// Its name on the wire.
+    pub name: &'static str,
+    about: fn(&str) -> Result<About, EventError>,
+}
+
+impl EventType {
+    /// That of these events.
+    pub const fn of<E: Event>() -> EventType {
+        EventType {
+            name: E::NAME,
+            about: |data| read::<E>(data).map(|event| event.about()),
+        }
+    }
+
+    /// The one of this name.
+    pub fn named<'a>(types: &'a [EventType], name: &str) -> Option<&'a EventType> {
+        types.iter().find(|known| known.name == name)
+    }
+
+    /// Reads `eventData`, as [`Event::read`] does, and says what the event is about.
+    pub fn about(&self, data: &str) -> Result<About, EventError> {
+        (self.about)(data)
+    }
+}
+
 /// Ids of what an event is about, from the widest to the narrowest, each with the name that log lines
 /// have for it, such as `parcel_id`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use crate::{
     document_store::{Document, DocumentStore},
     environment::Environment,
     event_log::{EventLog, TopicSettings},
-    events::dead_letter_topic,
+    events::{EventType, dead_letter_topic},
     http::{self, CommonEndpoints, Heartbeat, Readiness, Refusals, parked::ParkedApi},
     logging,
     metrics::Metrics,
@@ -51,8 +51,8 @@ const OPERATORS_KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub trait Service: 'static {
     /// Its name, in logs and as the source of its events.
     const NAME: &'static str;
-    /// The names of all events of its contracts, its own and those of others.
-    const EVENTS: &'static [&'static str];
+    /// All events of its contracts, its own and those of others.
+    const EVENTS: &'static [EventType];
     /// Defaults of its settings.
     const DEFAULTS: Defaults;
     /// The description of its HTTP interface.

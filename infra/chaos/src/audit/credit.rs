@@ -23,8 +23,8 @@ use uuid::Uuid;
 use super::{
     database::{CustomerRow, ReservationRow, ReservationState},
     differences::{Differences, Invariant},
-    log::{CustomerTrace, LogFacts},
-    saga::{View, missing},
+    log::{Trace, Traces},
+    saga::{View, missing, missing_once},
 };
 
 /// How old what a refusal rests on may be: a process that was stopped for 15 s between reading and
@@ -99,10 +99,10 @@ impl Credit {
     }
 
     /// Checks every customer. `skew`: how far the clocks of different processes may be apart.
-    pub fn check(mut self, log: &LogFacts, view: &View, skew: Duration, found: &mut Differences) {
-        let nothing = CustomerTrace::default();
+    pub fn check(mut self, log: &Traces, view: &View, skew: Duration, found: &mut Differences) {
+        let nothing = Trace::default();
         for row in self.customers.values() {
-            let trace = log.customers.get(&row.id.0).unwrap_or(&nothing);
+            let trace = log.get(&row.id.0).unwrap_or(&nothing);
             i1_nothing_negative_is_reserved(row, found);
             let held = self.held.get(&row.id.0).copied().unwrap_or_default();
             i2_reserved_is_the_sum_of_held(row, held, found);
@@ -114,7 +114,11 @@ impl Credit {
         for (customer, held) in &self.held {
             if !self.customers.contains_key(customer) {
                 let fault = format!("{held} is reserved, but there is no such customer; look at customers");
-                found.check(Invariant::I2, format_args!("customer {customer}"), Some(fault));
+                found.check(
+                    Invariant::ReservedIsSumOfHeld,
+                    format_args!("customer {customer}"),
+                    Some(fault),
+                );
             }
         }
         self.add_limits(log);
@@ -131,11 +135,11 @@ impl Credit {
 
     /// The limits as they were set, in order: the first is that of creation. A customer whose
     /// changes are not all in the log is not replayed.
-    fn add_limits(&mut self, log: &LogFacts) {
+    fn add_limits(&mut self, log: &Traces) {
         let mut incomplete = Vec::new();
         for row in self.customers.values() {
             let id = row.id.0;
-            let limits = log.customers.get(&id).map(|trace| &trace.limits);
+            let trace = log.get(&id);
             let mut limit = |number, at, amount| {
                 self.steps.push(Step {
                     customer: id,
@@ -149,7 +153,7 @@ impl Credit {
             let mut latest = row.created_at;
             for number in 1..=row.limit_changes {
                 let event = EventId::of(row.id, CreditLimitChanged::NAME, number);
-                let event = limits.and_then(|limits| limits.get(&event));
+                let event = trace.and_then(|trace| trace.get(event));
                 match event.and_then(|event| Some((event.time?, event.amount?))) {
                     Some((at, amount)) => {
                         // Their numbers are their order, whatever the clocks of the writers say.
@@ -172,7 +176,7 @@ fn i1_nothing_negative_is_reserved(row: &CustomerRow, found: &mut Differences) {
         .reserved
         .is_negative()
         .then(|| format!("{} is reserved; look at customers", row.reserved));
-    found.check(Invariant::I1, format_args!("customer {}", row.id), fault);
+    found.check(Invariant::WithinCredit, about(row), fault);
 }
 
 fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Differences) {
@@ -182,22 +186,18 @@ fn i2_reserved_is_the_sum_of_held(row: &CustomerRow, held: Money, found: &mut Di
             row.reserved
         )
     });
-    found.check(Invariant::I2, format_args!("customer {}", row.id), fault);
+    found.check(Invariant::ReservedIsSumOfHeld, about(row), fault);
 }
 
-fn i7_every_event_of_a_customer_is_in_the_log(
-    row: &CustomerRow,
-    trace: &CustomerTrace,
-    found: &mut Differences,
-) {
+fn i7_every_event_of_a_customer_is_in_the_log(row: &CustomerRow, trace: &Trace, found: &mut Differences) {
     let id = EventId::of(row.id, CustomerCreated::NAME, 1);
-    let fault = missing(CustomerCreated::NAME, id, &row.outbox, &trace.created);
-    found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+    let fault = missing_once(CustomerCreated::NAME, id, &row.outbox, trace);
+    found.check(Invariant::AnnouncedIsInLog, about(row), fault);
     for number in 1..=row.limit_changes {
         let id = EventId::of(row.id, CreditLimitChanged::NAME, number);
-        let event = trace.limits.get(&id).cloned();
+        let event = trace.get(id);
         let last = number == row.limit_changes;
-        let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, &event).or_else(|| {
+        let fault = missing(CreditLimitChanged::NAME, id, &row.outbox, event).or_else(|| {
             let said = event.and_then(|event| event.amount);
             (last && said.is_some_and(|said| said != row.credit_limit)).then(|| {
                 format!(
@@ -206,14 +206,14 @@ fn i7_every_event_of_a_customer_is_in_the_log(
                 )
             })
         });
-        found.check(Invariant::I7, format_args!("customer {}", row.id), fault);
+        found.check(Invariant::AnnouncedIsInLog, about(row), fault);
     }
 }
 
 fn i9_no_outbox_of_a_customer_is_left(row: &CustomerRow, view: &View, found: &mut Differences) {
     let left = !row.outbox.is_empty() && !view.is_recent(row.updated_at);
     let fault = left.then(|| "an event waits in its outbox; look at customers".to_owned());
-    found.check(Invariant::I9, format_args!("customer {}", row.id), fault);
+    found.check(Invariant::NothingLeft, about(row), fault);
 }
 
 /// Reserved (I1) and refused (I11) only where that was right.
@@ -225,7 +225,7 @@ fn i11_replaying_gives_the_same_decisions(
 ) {
     let mut replay = Replay::default();
     for (number, step) in steps.iter().enumerate() {
-        let about = format_args!("order {}", step.order);
+        let order = format_args!("order {}", step.order);
         match step.what {
             What::Limit(_) => replay.limit = Some(step.amount),
             What::Release => replay.release(step),
@@ -253,12 +253,12 @@ fn i11_replaying_gives_the_same_decisions(
                         step.amount, step.at
                     )),
                 };
-                found.check(Invariant::I1, about, fault);
+                found.check(Invariant::WithinCredit, order, fault);
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
             }
             What::Refuse(reason) => {
                 let fault = replay.wrongly_refused(step, reason, REFUSED_ON + skew);
-                found.check(Invariant::I11, about, fault);
+                found.check(Invariant::ReplayAgrees, order, fault);
                 continue;
             }
         }
@@ -271,7 +271,7 @@ fn i11_replaying_gives_the_same_decisions(
                 replay.reserved, replay.limit, row.reserved, row.credit_limit
             )
         });
-        found.check(Invariant::I11, format_args!("customer {}", row.id), fault);
+        found.check(Invariant::ReplayAgrees, about(row), fault);
     }
 }
 
@@ -347,6 +347,10 @@ impl Replay {
             )
         })
     }
+}
+
+fn about(row: &CustomerRow) -> String {
+    format!("customer {}", row.id)
 }
 
 fn apart(a: Timestamp, b: Timestamp) -> Duration {

@@ -227,7 +227,7 @@ impl<T: DeserializeOwned> Rows<T> {
                     let id = self.cursor.current().get("_id").ok().flatten();
                     let about = format!("document {id:?}");
                     let fault = format!("cannot be read: {error}; look at {}", self.name);
-                    found.check(Invariant::I4, about, Some(fault));
+                    found.check(Invariant::StoredIsSent, about, Some(fault));
                 }
             }
         }

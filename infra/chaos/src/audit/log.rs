@@ -1,20 +1,18 @@
-//! What the log says, kept small: for each order and customer a trace of the events about it.
+//! What the log says, kept small: of each subject a trace of the events about it. Every event of the
+//! list is read and judged alike; the list is that of the contracts.
 
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use contracts::{
-    self, CancelReason, CreditLimitChanged, CustomerCreated, OrderCancelled, OrderCreated, OrderShipped,
-    OrderValidated,
-};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use contracts::{CancelReason, OrderCancelled, OrderCreated, OrderShipped, OrderValidated};
 use shared::{
     envelope::Received,
     environment::Timestamp,
-    event_log::{ConsumedRecord, Header, kafka::consumed},
-    events::{self, Event, EventId},
+    event_log::{ConsumedRecord, Header},
+    events::{About, Event, EventId, EventType},
+    json::{Amount, Fields, Limit},
     money::Money,
 };
 use uuid::Uuid;
@@ -33,20 +31,42 @@ pub enum Reader {
     Orders,
 }
 
+/// Who handles what, of the two services whose parked records are audited. Other events nobody gives up.
+const HANDLED: [(&str, Reader); 3] = [
+    (OrderCreated::NAME, Reader::Customers),
+    (OrderCancelled::NAME, Reader::Customers),
+    (OrderValidated::NAME, Reader::Orders),
+];
+
+/// What stands before what, even where the later one names another cause or none.
+const CAUSES: [(&str, &str); 4] = [
+    (OrderCreated::NAME, OrderValidated::NAME),
+    (OrderCreated::NAME, OrderCancelled::NAME),
+    (OrderValidated::NAME, OrderShipped::NAME),
+    (OrderValidated::NAME, OrderCancelled::NAME),
+];
+
+/// The numbers of occasions that an event's id may be made of. An event does not say its number.
+const OCCASIONS: std::ops::RangeInclusive<i64> = 1..=100_000;
+
 /// An event as it was first seen.
 #[derive(Clone, Debug)]
 pub struct Announced {
+    /// Its name.
+    pub name: &'static str,
+    /// Its id; none of another writer, whose records of one name count as one.
+    pub id: Option<EventId>,
     /// Where its first record stands.
     pub place: Place,
     /// Written by our services: it names its id and its source.
     pub ours: bool,
     /// Of key, value and headers.
     digest: u64,
-    /// Records beside the first.
-    pub copies: u32,
+    /// The event that it names as its cause.
+    cause: Option<EventId>,
     /// When it happened, where it says so.
     pub time: Option<Timestamp>,
-    /// Whom it is about, where it says so.
+    /// Whose its subject is, where it says so.
     pub customer: Option<Uuid>,
     /// About how much, where it says so.
     pub amount: Option<Money>,
@@ -56,39 +76,45 @@ pub struct Announced {
     pub reason: Option<CancelReason>,
 }
 
-/// The events about one order.
+/// The events about one subject, in the order in which they were read.
 #[derive(Clone, Debug, Default)]
-pub struct Trace {
-    /// `OrderCreated`.
-    pub created: Option<Announced>,
-    /// `OrderValidated`.
-    pub validated: Option<Announced>,
-    /// `OrderShipped`.
-    pub shipped: Option<Announced>,
-    /// `OrderCancelled`.
-    pub cancelled: Option<Announced>,
+pub struct Trace(Vec<Announced>);
+
+impl Trace {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Announced> {
+        self.0.iter()
+    }
+
+    /// Those of this name.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &Announced> {
+        self.iter().filter(move |event| event.name == name)
+    }
+
+    /// The first of this name.
+    pub fn first(&self, name: &str) -> Option<&Announced> {
+        self.all(name).next()
+    }
+
+    /// The one of our services with this id.
+    pub fn get(&self, id: EventId) -> Option<&Announced> {
+        self.iter().find(|event| event.ours && event.id == Some(id))
+    }
 }
 
-/// The events about one customer.
-#[derive(Clone, Debug, Default)]
-pub struct CustomerTrace {
-    /// `CustomerCreated`.
-    pub created: Option<Announced>,
-    /// Each `CreditLimitChanged`, by event id.
-    pub limits: BTreeMap<EventId, Announced>,
-}
+/// The events about all subjects of one kind.
+pub type Traces = HashMap<Uuid, Trace>;
 
 /// All that was read from the topic.
 #[derive(Debug, Default)]
 pub struct LogFacts {
-    /// By order id.
-    pub orders: HashMap<Uuid, Trace>,
-    /// By customer id.
-    pub customers: HashMap<Uuid, CustomerTrace>,
+    events: &'static [EventType],
+    /// By the field that names the subject, such as `order_id`.
+    traces: BTreeMap<String, Traces>,
     /// Records that a reader has to give up, with the reason that it has to give.
     pub poison: BTreeMap<(Reader, Place), &'static str>,
-    /// Validations by other writers, by place, with the order that they are about. Which of the orders
-    /// exist is not known from the log alone.
+    /// Records for Orders by other writers, by place, with the order that they are about. Which of the
+    /// orders exist is not known from the log alone.
     pub strays: BTreeMap<Place, Uuid>,
     /// Records read.
     pub records: u64,
@@ -98,226 +124,199 @@ pub struct LogFacts {
     pub foreign: u64,
     /// Records without a value. Compacted topics have them; they say nothing.
     pub tombstones: u64,
-    /// Records of an event name that nobody knows.
-    pub unknown: u64,
     /// The oldest records are gone: what is missing cannot be told from what was removed.
     pub cut: bool,
 }
 
 impl LogFacts {
+    /// Nothing read yet; these events are known.
+    pub fn of(events: &'static [EventType]) -> LogFacts {
+        LogFacts {
+            events,
+            ..LogFacts::default()
+        }
+    }
+
+    /// Takes out the traces of subjects that are named by this field.
+    pub fn take_traces(&mut self, field: &str) -> Traces {
+        self.traces.remove(field).unwrap_or_default()
+    }
+
     /// Takes a record in.
-    pub fn take(&mut self, message: &BorrowedMessage<'_>, found: &mut Differences) {
+    pub fn take(&mut self, record: &ConsumedRecord, found: &mut Differences) {
         self.records += 1;
-        if message.payload().is_none() {
+        if record.value.is_none() {
             self.tombstones += 1;
             return;
         }
-        let record = consumed(message, message.topic().into(), 0);
-        let place = (message.partition(), message.offset());
-        let Ok(received) = Received::read(&record) else {
+        let place = (record.position.partition, record.position.offset);
+        let Ok(received) = Received::read(record) else {
             for reader in [Reader::Customers, Reader::Orders] {
                 self.poison.insert((reader, place), "malformed-envelope");
             }
             return;
         };
-        let seen = Seen::of(&record, &received, place);
-        if !seen.ours {
-            self.foreign += 1;
-        }
-        let malformed = match received.name.as_str() {
-            OrderCreated::NAME => self.created(&received.data, seen, found),
-            OrderValidated::NAME => self.validated(&received.data, seen, found),
-            OrderShipped::NAME => self.shipped(&received.data, seen, found),
-            OrderCancelled::NAME => self.cancelled(&received.data, seen, found),
-            CustomerCreated::NAME => self.customer_created(&received.data, seen, found),
-            CreditLimitChanged::NAME => self.limit_changed(&received.data, seen, found),
-            _ => {
-                self.unknown += 1;
-                None
+        let ours = header(record, "ce_id").is_some() && header(record, "ce_source").is_some();
+        self.foreign += u64::from(!ours);
+        let Some(known) = EventType::named(self.events, &received.name) else {
+            return;
+        };
+        let reader = HANDLED.iter().find(|(name, _)| *name == known.name);
+        let reader = reader.map(|(_, reader)| *reader);
+        let about = match known.about(&received.data) {
+            Ok(about) if known.name == OrderCancelled::NAME && customer(&about).is_none() => {
+                Err("no-customer")
+            }
+            about => about.map_err(|_| "malformed-event"),
+        };
+        let about = match about {
+            Ok(about) => about,
+            Err(reason) => {
+                self.poison.extend(reader.map(|reader| ((reader, place), reason)));
+                return;
             }
         };
-        if let Some((reader, reason)) = malformed {
-            self.poison.insert((reader, place), reason);
+        let Some((field, subject)) = about.fields().next() else {
+            return;
+        };
+        if !ours && reader == Some(Reader::Orders) {
+            self.strays.insert(place, *subject);
+        }
+        let announced = Announced::read(record, &received, known.name, (ours, &about));
+        let traces = self.traces.entry(field.to_owned()).or_default();
+        let Trace(trace) = traces.entry(*subject).or_default();
+        let of_name = |first: &&Announced| first.name == announced.name;
+        let is_same = |first: &&Announced| first.ours == announced.ours && first.id == announced.id;
+        let first = trace.iter().filter(of_name).find(is_same);
+        // Another writer's event has no id by which it would be the same, so its name has to do.
+        let by_name = trace.iter().filter(of_name).any(|first| !(first.ours && ours));
+        self.duplicates += u64::from(first.is_some() || by_name);
+        if ours {
+            let key = (record.key.as_deref(), &about);
+            let fault = i7_id_and_key_are_those_of_the_event(&announced, first.is_some(), key);
+            let differs = first.filter(|first| first.digest != announced.digest);
+            let differs =
+                differs.map(|first| format!("differs from its first record at {}", at(first.place)));
+            let fault = fault.or(differs);
+            let fault = fault.map(|fault| format!("{fault}; look at {}", at(place)));
+            found.check(
+                Invariant::AnnouncedIsInLog,
+                format_args!("event {}", received.event_id),
+                fault,
+            );
+        }
+        if first.is_none() {
+            trace.push(announced);
         }
     }
 
-    fn created(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = events::read::<OrderCreated>(data) else {
-            return Some((Reader::Customers, "malformed-event"));
-        };
-        let announced = Announced {
-            customer: Some(event.customer_id.0),
-            amount: Some(event.amount),
-            ..seen.announced(false, None)
-        };
-        let id = EventId::of(event.id, OrderCreated::NAME, 1);
-        let trace = &mut self.orders.entry(event.id.0).or_default().created;
-        self.duplicates += merge(trace, announced, &seen, id, found);
-        None
-    }
-
-    fn validated(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = events::read::<OrderValidated>(data) else {
-            return Some((Reader::Orders, "malformed-event"));
-        };
-        let announced = Announced {
-            customer: event.customer_id.map(Into::into),
-            amount: event.amount,
-            ..seen.announced(event.is_valid, event.reason.map(Into::into))
-        };
-        if !seen.ours {
-            self.strays.insert(seen.place, event.order_id.0);
+    /// Judges the order of events, of every subject.
+    pub fn check(&self, found: &mut Differences) {
+        for (field, traces) in &self.traces {
+            let kind = field.trim_end_matches("_id");
+            for (subject, trace) in traces {
+                i8_events_stand_in_causal_order(&format!("{kind} {subject}"), trace, found);
+            }
         }
-        let id = EventId::of(event.order_id, OrderValidated::NAME, 1);
-        let trace = &mut self.orders.entry(event.order_id.0).or_default().validated;
-        self.duplicates += merge(trace, announced, &seen, id, found);
-        None
-    }
-
-    fn shipped(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        // Nobody handles it, so nobody gives it up.
-        let event = events::read::<OrderShipped>(data).ok()?;
-        let announced = Announced {
-            customer: event.customer_id.map(Into::into),
-            amount: event.amount,
-            ..seen.announced(false, None)
-        };
-        let id = EventId::of(event.id, OrderShipped::NAME, 2);
-        let trace = &mut self.orders.entry(event.id.0).or_default().shipped;
-        self.duplicates += merge(trace, announced, &seen, id, found);
-        None
-    }
-
-    fn cancelled(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let Ok(event) = events::read::<OrderCancelled>(data) else {
-            return Some((Reader::Customers, "malformed-event"));
-        };
-        if event.customer_id.is_none() {
-            return Some((Reader::Customers, "no-customer"));
-        }
-        let announced = Announced {
-            customer: event.customer_id.map(Into::into),
-            amount: event.amount,
-            ..seen.announced(false, event.reason)
-        };
-        let id = EventId::of(event.id, OrderCancelled::NAME, 2);
-        let trace = &mut self.orders.entry(event.id.0).or_default().cancelled;
-        self.duplicates += merge(trace, announced, &seen, id, found);
-        None
-    }
-
-    fn customer_created(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let event = events::read::<CustomerCreated>(data).ok()?;
-        let announced = Announced {
-            customer: Some(event.id.0),
-            amount: Some(event.credit_limit),
-            ..seen.announced(false, None)
-        };
-        let id = EventId::of(event.id, CustomerCreated::NAME, 1);
-        let trace = &mut self.customers.entry(event.id.0).or_default().created;
-        self.duplicates += merge(trace, announced, &seen, id, found);
-        None
-    }
-
-    fn limit_changed(&mut self, data: &str, seen: Seen, found: &mut Differences) -> Poison {
-        let event = events::read::<CreditLimitChanged>(data).ok()?;
-        // How often it was changed is not said by the event, only by its id.
-        let id = seen.event_id.parse().map(EventId).ok()?;
-        let announced = Announced {
-            customer: Some(event.customer_id.0),
-            amount: Some(event.credit_limit),
-            ..seen.announced(false, None)
-        };
-        let limits = &mut self.customers.entry(event.customer_id.0).or_default().limits;
-        let mut trace = limits.remove(&id);
-        self.duplicates += merge(&mut trace, announced, &seen, id, found);
-        limits.extend(trace.map(|trace| (id, trace)));
-        None
     }
 }
 
-type Poison = Option<(Reader, &'static str)>;
-
-/// What a record says beside its content.
-struct Seen {
-    place: Place,
-    event_id: String,
-    ours: bool,
-    digest: u64,
-    time: Option<Timestamp>,
-    key: Option<Vec<u8>>,
-}
-
-impl Seen {
-    fn of(record: &ConsumedRecord, received: &Received, place: Place) -> Seen {
-        let header = |name: &str| record.headers.iter().find(|header| header.name == name);
-        let text = |name| header(name).and_then(|header| str::from_utf8(header.value.as_deref()?).ok());
+impl Announced {
+    fn read(
+        record: &ConsumedRecord,
+        received: &Received,
+        name: &'static str,
+        (ours, about): (bool, &About),
+    ) -> Announced {
+        let id = |text: &str| text.parse().ok().map(EventId);
         let mut hasher = DefaultHasher::new();
         (&record.key, &record.value).hash(&mut hasher);
         for Header { name, value } in &record.headers {
             (name, value).hash(&mut hasher);
         }
-        Seen {
-            place,
-            event_id: received.event_id.clone(),
-            ours: text("ce_id").is_some() && text("ce_source").is_some(),
-            digest: hasher.finish(),
-            time: text("ce_time").and_then(Timestamp::parse),
-            key: record.key.clone(),
-        }
-    }
-
-    fn announced(&self, valid: bool, reason: Option<CancelReason>) -> Announced {
+        // Fields that many events have; that they are right was seen when the event was read.
+        let mut fields = Fields::parse(received.data.as_bytes()).expect("it was read as an event");
+        let amount = fields.optional::<Amount>("amount").flatten();
+        let limit = fields.optional::<Limit>("creditLimit").flatten();
         Announced {
-            place: self.place,
-            ours: self.ours,
-            digest: self.digest,
-            copies: 0,
-            time: self.time,
-            customer: None,
-            amount: None,
-            valid,
-            reason,
+            name,
+            id: id(&received.event_id),
+            place: (record.position.partition, record.position.offset),
+            ours,
+            digest: hasher.finish(),
+            cause: header(record, "ce_causationid").and_then(id),
+            time: header(record, "ce_time").and_then(Timestamp::parse),
+            customer: customer(about),
+            amount: amount.or(limit),
+            valid: fields.optional::<bool>("isValid").flatten().unwrap_or_default(),
+            reason: fields.optional::<CancelReason>("reason").flatten(),
         }
     }
 }
 
-/// I7: one event has one id and one content, however often it is announced. Says how many records
-/// repeat an earlier one.
-fn merge(
-    known: &mut Option<Announced>,
-    announced: Announced,
-    seen: &Seen,
-    id: EventId,
-    found: &mut Differences,
-) -> u64 {
-    let (partition, offset) = seen.place;
-    let here = format!("partition {partition}, offset {offset}");
-    if seen.ours {
-        let other_id = seen.event_id != id.to_string();
-        let key = announced
-            .customer
-            .map(|customer| customer.to_string().into_bytes());
-        let fault = if other_id {
-            Some(format!("its id should be {id}; look at {here}"))
-        } else if key.is_some() && key != seen.key {
-            Some(format!("its key should be its customer id; look at {here}"))
-        } else {
-            None
-        };
-        found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
-    }
-    let Some(known) = known else {
-        *known = Some(announced);
-        return 0;
-    };
-    known.copies += 1;
-    if seen.ours && known.ours {
-        let (partition, offset) = known.place;
-        let fault = (known.digest != announced.digest).then(|| {
-            format!("differs from its first record at partition {partition}, offset {offset}; look at {here}")
-        });
-        found.check(Invariant::I7, format_args!("event {}", seen.event_id), fault);
-    }
-    1
+fn header<'a>(record: &'a ConsumedRecord, name: &str) -> Option<&'a str> {
+    let header = record.headers.iter().find(|header| header.name == name)?;
+    str::from_utf8(header.value.as_deref()?).ok()
 }
+
+/// Whose the subject is: the key, where that is not the subject itself.
+fn customer(about: &About) -> Option<Uuid> {
+    about.key().filter(|key| about.subject() != Some(*key))
+}
+
+fn at((partition, offset): Place) -> String {
+    format!("partition {partition}, offset {offset}")
+}
+
+fn i7_id_and_key_are_those_of_the_event(
+    event: &Announced,
+    known: bool,
+    (key, about): (Option<&[u8]>, &About),
+) -> Option<String> {
+    let subject = about.subject()?;
+    let right = |number| event.id == Some(EventId::of(subject, event.name, number));
+    if event.id.is_none() || !known && !OCCASIONS.into_iter().any(right) {
+        let first = EventId::of(subject, event.name, 1);
+        return Some(format!(
+            "its id should be made of {subject} and {}, as {first} is",
+            event.name
+        ));
+    }
+    let right = about.key().map(|key| key.to_string())?;
+    (key != Some(right.as_bytes())).then(|| format!("its key should be {right}"))
+}
+
+/// A writer without keys spreads records over partitions, where no order is kept: only ours are judged.
+fn i8_events_stand_in_causal_order(about: &str, trace: &Trace, found: &mut Differences) {
+    let ours = || trace.iter().filter(|event| event.ours);
+    for event in ours() {
+        for (number, other) in ours().enumerate().filter(|(_, other)| other.place != event.place) {
+            let by_customer = event.reason == Some(CancelReason::CancelledByCustomer);
+            let caused = event.cause.is_some() && event.cause == other.id
+                || CAUSES.contains(&(other.name, event.name))
+                    && !(by_customer && other.name == OrderValidated::NAME);
+            // What is its own key lives long, and moves when partitions are added.
+            let beside_the_first = number == 0 && event.customer.is_some();
+            if !caused && !beside_the_first {
+                continue;
+            }
+            let (name, other_name) = (event.name, other.name);
+            let ((partition, offset), (other_partition, other_offset)) = (event.place, other.place);
+            let fault = if partition != other_partition {
+                Some(format!(
+                    "{name} stands in partition {partition}, {other_name} in {other_partition}"
+                ))
+            } else if caused && offset < other_offset {
+                Some(format!(
+                    "{name} stands before {other_name}: partition {partition}, offsets {offset} and {other_offset}"
+                ))
+            } else {
+                None
+            };
+            found.check(Invariant::CauseBeforeEffect, about, fault);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,13 +12,13 @@
 //! | `saga.rs` | those of an order |
 //! | `credit.rs` | those of a customer |
 //! | `rest.rs`, `parked.rs` | what is left: lag, dead letters, parked records |
-//! | `log.rs`, `topic.rs` | what the log says, and reading it |
+//! | `log.rs`, `topic.rs` | what the log says and whether each event is as it should be; reading it |
 //! | `database.rs` | what the databases say |
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, anyhow};
-use contracts::OrderStatus;
+use contracts::{CancelReason, OrderStatus};
 use mongodb::Client;
 use serde::Serialize;
 use shared::{environment::Environment, money::Money};
@@ -127,7 +127,7 @@ pub struct Audit {
 pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow::Result<Audit> {
     let client = connect(&settings.mongo).await?;
     let mut audit = Audit::default();
-    let (topic, facts) = read_on(open(settings).await?, LogFacts::default(), &mut audit).await?;
+    let (topic, facts) = read_on(open(settings).await?, LogFacts::of(contracts::EVENTS), &mut audit).await?;
     let mut snapshot = take_snapshot(&client, settings).await?;
     let view = View {
         now: Environment::real().now(),
@@ -146,7 +146,8 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
         .await;
     counted.context("reading the customers")?;
     let mut unsent = ledger.cloned();
-    let mut traces = std::mem::take(&mut facts.orders);
+    facts.check(differences);
+    let mut traces = facts.take_traces("order_id");
     let sagas = snapshot.sagas(differences, |id, order, reservation, differences| {
         let trace = traces.remove(&id).unwrap_or_default();
         let saga = Saga {
@@ -186,7 +187,12 @@ pub async fn audit(settings: &AuditSettings, ledger: Option<&Ledger>) -> anyhow:
     (summary.records, summary.duplicates) = (facts.records, facts.duplicates);
     (summary.foreign, summary.tombstones) = (facts.foreign, facts.tombstones);
     summary.log_cut = facts.cut;
-    credit.check(&facts, &view, settings.skew, differences);
+    credit.check(
+        &facts.take_traces("customer_id"),
+        &view,
+        settings.skew,
+        differences,
+    );
     rest::check(settings, facts, &client, &mut audit).await?;
     Ok(audit)
 }
@@ -217,7 +223,7 @@ async fn read_on(
 ) -> anyhow::Result<(Topic, LogFacts)> {
     let read = tokio::task::spawn_blocking(move || {
         let mut found = Differences::default();
-        let read = topic.read_on(|message| facts.take(message, &mut found));
+        let read = topic.read_on(|record| facts.take(record, &mut found));
         read.map(|()| (topic, facts, found))
     });
     let (topic, facts, found) = read.await?.context("reading the topic")?;
@@ -241,10 +247,7 @@ async fn take_snapshot(client: &Client, settings: &AuditSettings) -> anyhow::Res
 
 fn count(order: &OrderRow, view: &View, summary: &mut Summary) {
     summary.orders += 1;
-    let outcome = match (order.status, order.reason) {
-        (OrderStatus::Cancelled, Some(reason)) => reason.as_str(),
-        (status, _) => status.as_str(),
-    };
+    let outcome = order.reason.map_or(order.status.as_str(), CancelReason::as_str);
     *summary.outcomes.entry(outcome.to_owned()).or_default() += 1;
     if !order.status.is_final() && view.is_recent(order.created_at) {
         summary.under_way += 1;
@@ -264,7 +267,7 @@ fn i4_every_stored_order_was_sent(order: &OrderRow, sent: Option<Sent>, found: &
         )),
         Some(_) => None,
     };
-    found.check(Invariant::I4, format_args!("order {}", order.id), fault);
+    found.check(Invariant::StoredIsSent, format_args!("order {}", order.id), fault);
 }
 
 fn i4_every_acknowledged_order_exists(id: Uuid, sent: &Sent, found: &mut Differences) {
@@ -274,5 +277,5 @@ fn i4_every_acknowledged_order_exists(id: Uuid, sent: &Sent, found: &mut Differe
             sent.amount, sent.customer
         )
     });
-    found.check(Invariant::I4, format_args!("order {id}"), fault);
+    found.check(Invariant::StoredIsSent, format_args!("order {id}"), fault);
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use contracts::{CancelReason, OrderCancelled, OrderCreated, OrderShipped, OrderStatus, OrderValidated};
+use contracts::{CancelReason, CustomerId, OrderCancelled, OrderCreated, OrderStatus, OrderValidated};
 use shared::{
     environment::Timestamp,
     events::{Event as _, EventId},
+    money::Money,
 };
 use uuid::Uuid;
 
@@ -53,13 +54,7 @@ impl Saga<'_> {
             self.order.map(|order| order.updated_at),
             self.reservation.map(|reservation| reservation.updated_at),
         ];
-        let events = [
-            &self.trace.created,
-            &self.trace.validated,
-            &self.trace.shipped,
-            &self.trace.cancelled,
-        ];
-        let events = events.into_iter().flatten().filter_map(|event| event.time);
+        let events = self.trace.iter().filter_map(|event| event.time);
         !documents
             .into_iter()
             .flatten()
@@ -69,7 +64,8 @@ impl Saga<'_> {
 
     /// Whether another writer (a C# service) has announced it, so that our Orders need not know it.
     fn is_foreign(&self) -> bool {
-        self.order.is_none() && self.trace.created.as_ref().is_some_and(|created| !created.ours)
+        let created = self.trace.first(OrderCreated::NAME);
+        self.order.is_none() && created.is_some_and(|created| !created.ours)
     }
 
     fn about(&self) -> String {
@@ -83,7 +79,6 @@ pub fn check(saga: &Saga<'_>, view: &View, found: &mut Differences) {
     i5_orders_become_final(saga, view, found);
     i6_a_final_order_has_its_reason_and_never_changes(saga, view, found);
     i7_every_event_is_in_the_log(saga, view, found);
-    i8_events_stand_in_causal_order(saga, found);
     i9_no_outbox_is_left(saga, view, found);
     i10_no_effect_without_its_cause(saga, view, found);
 }
@@ -120,7 +115,11 @@ fn i3_held_reservations_are_shipped_orders(saga: &Saga<'_>, view: &View, found: 
             None => format!("shipped for {}, but there is no reservation", shipped.amount),
         }),
     };
-    found.check(Invariant::I3, saga.about(), look(fault, "orders, reservations"));
+    found.check(
+        Invariant::HeldIsShipped,
+        saga.about(),
+        look(fault, "orders, reservations"),
+    );
 }
 
 fn i5_orders_become_final(saga: &Saga<'_>, view: &View, found: &mut Differences) {
@@ -128,88 +127,93 @@ fn i5_orders_become_final(saga: &Saga<'_>, view: &View, found: &mut Differences)
     let open = !order.status.is_final() && !view.is_recent(order.created_at);
     let fault = open.then(|| {
         let age = view.now.since(order.created_at).as_secs();
-        let trace = saga.trace;
-        let next = match (&trace.created, saga.reservation, &trace.validated) {
+        let first = |name| saga.trace.first(name);
+        let next = match (
+            first(OrderCreated::NAME),
+            saga.reservation,
+            first(OrderValidated::NAME),
+        ) {
             (None, _, _) => "its OrderCreated is not in the log",
             (_, None, _) => "Customers has not decided about it",
             (_, Some(_), None) => "its OrderValidated is not in the log",
             (_, _, Some(_)) => "Orders has not taken in its OrderValidated",
         };
-        format!("should be final, is Created since {age} s: {next}")
+        let status = order.status.as_str();
+        format!("should be final, is {status} since {age} s: {next}")
     });
-    found.check(Invariant::I5, saga.about(), look(fault, "orders"));
+    found.check(Invariant::FinalInTime, saga.about(), look(fault, "orders"));
 }
 
 fn i6_a_final_order_has_its_reason_and_never_changes(saga: &Saga<'_>, view: &View, found: &mut Differences) {
-    let trace = saga.trace;
-    if trace.shipped.is_some() && trace.cancelled.is_some() {
-        let fault = "announced as shipped and as cancelled; look at both events in the log".to_owned();
-        found.check(Invariant::I6, saga.about(), Some(fault));
+    let ends = OrderStatus::ALL.into_iter().filter(|status| status.is_final());
+    let ends: Vec<_> = ends
+        .filter(|end| saga.trace.first(end.announced_by()).is_some())
+        .map(OrderStatus::as_str)
+        .collect();
+    if ends.len() > 1 {
+        let ends = ends.join(" and as ");
+        let fault = format!("announced as {ends}; look at these events in the log");
+        found.check(Invariant::FinalStays, saga.about(), Some(fault));
     }
     let Some(order) = saga.order else { return };
-    let said = trace.cancelled.as_ref().map(|event| event.reason);
-    let fault = match (order.status, order.reason) {
-        (OrderStatus::Cancelled, None) => Some("cancelled without a reason".to_owned()),
-        (OrderStatus::Created | OrderStatus::Shipped, Some(reason)) => {
-            Some(format!("{}, yet with the reason {reason}", order.status.as_str()))
-        }
-        (OrderStatus::Cancelled, _) if trace.shipped.is_some() => {
-            Some("cancelled, but announced as shipped".to_owned())
-        }
-        (OrderStatus::Cancelled, reason) if said.is_some_and(|said| said != reason) => Some(format!(
+    let status = order.status.as_str();
+    let said = saga.trace.first(OrderCancelled::NAME).map(|event| event.reason);
+    let other = ends.into_iter().find(|end| *end != status);
+    let fault = match (order.status, order.reason, other) {
+        (OrderStatus::Cancelled, None, _) => Some("cancelled without a reason".to_owned()),
+        (OrderStatus::Cancelled, reason, None) if said.is_some_and(|said| said != reason) => Some(format!(
             "cancelled for {reason:?}, but announced with {:?}",
             said.flatten()
         )),
-        (OrderStatus::Shipped, _) if trace.cancelled.is_some() => {
-            Some("shipped, but announced as cancelled".to_owned())
+        (of, Some(reason), _) if of != OrderStatus::Cancelled => {
+            Some(format!("{status}, yet with the reason {reason}"))
         }
-        (OrderStatus::Created, _)
-            if (trace.shipped.is_some() || trace.cancelled.is_some()) && saga.is_settled(view) =>
-        {
-            Some("Created, but announced as final".to_owned())
+        (of, _, Some(end)) if of.is_final() || saga.is_settled(view) => {
+            Some(format!("{status}, but announced as {end}"))
         }
         _ => None,
     };
-    found.check(Invariant::I6, saga.about(), look(fault, "orders"));
+    found.check(Invariant::FinalStays, saga.about(), look(fault, "orders"));
 }
 
 fn i7_every_event_is_in_the_log(saga: &Saga<'_>, view: &View, found: &mut Differences) {
     if view.log_cut {
         return;
     }
-    let Trace {
-        created,
-        validated,
-        shipped,
-        cancelled,
-    } = saga.trace;
+    let mut expect = |name, number, outbox: &[Pending], (customer, amount): (CustomerId, Money), at| {
+        let id = EventId::of(saga.id, name, number);
+        let fault = missing_once(name, id, outbox, saga.trace).or_else(|| {
+            let said = saga.trace.first(name)?;
+            let differs = said.customer.is_some_and(|said| said != customer.0)
+                || said.amount.is_some_and(|said| said != amount);
+            differs.then(|| {
+                format!("{name} names another customer or amount than the document ({customer}, {amount})")
+            })
+        });
+        found.check(Invariant::AnnouncedIsInLog, saga.about(), look(fault, at));
+    };
     if let Some(order) = saga.order {
-        let about = (order.customer_id.0, order.amount);
-        let mut expect = |name, version, event: &Option<Announced>| {
-            let id = EventId::of(order.id, name, version);
-            let fault = missing(name, id, &order.outbox, event).or_else(|| other(name, event, about));
-            found.check(Invariant::I7, saga.about(), look(fault, "the log, orders"));
-        };
-        expect(OrderCreated::NAME, 1, created);
-        match order.status {
-            OrderStatus::Created => {}
-            OrderStatus::Shipped => expect(OrderShipped::NAME, 2, shipped),
-            OrderStatus::Cancelled => expect(OrderCancelled::NAME, 2, cancelled),
+        let about = (order.customer_id, order.amount);
+        let mut expect = |name, number| expect(name, number, &order.outbox, about, "the log, orders");
+        expect(OrderCreated::NAME, 1);
+        if order.status.is_final() {
+            expect(order.status.announced_by(), 2);
         }
     }
-    if let Some(reservation) = saga
-        .reservation
-        .filter(|reservation| reservation.state != ReservationState::Void)
+    if let Some(reservation) = saga.reservation
+        && reservation.state != ReservationState::Void
     {
-        let (name, about) = (
-            OrderValidated::NAME,
-            (reservation.customer_id.0, reservation.amount),
-        );
-        let id = EventId::of(reservation.id, name, 1);
-        let fault =
-            missing(name, id, &reservation.outbox, validated).or_else(|| other(name, validated, about));
-        found.check(Invariant::I7, saga.about(), look(fault, "the log, reservations"));
+        let about = (reservation.customer_id, reservation.amount);
+        let at = "the log, reservations";
+        expect(OrderValidated::NAME, 1, &reservation.outbox, about, at);
     }
+}
+
+/// Why an event that our services announce once, under this id, is not in the log so.
+pub(super) fn missing_once(name: &str, id: EventId, outbox: &[Pending], trace: &Trace) -> Option<String> {
+    let other = trace.all(name).find(|event| event.ours && event.id != Some(id));
+    let other = other.map(|other| format!("{name} should have the id {id} only; look at {:?}", other.place));
+    other.or_else(|| missing(name, id, outbox, trace.first(name)))
 }
 
 /// Why an event that has to be in the log is not: it is not in an outbox either.
@@ -217,68 +221,11 @@ pub(super) fn missing(
     name: &str,
     id: EventId,
     outbox: &[Pending],
-    event: &Option<Announced>,
+    event: Option<&Announced>,
 ) -> Option<String> {
     let waits = outbox.iter().any(|pending| pending.id == id);
     (event.is_none() && !waits)
         .then(|| format!("{name} ({id}) should be in the log, and is neither there nor in the outbox"))
-}
-
-fn other(name: &str, event: &Option<Announced>, about: (Uuid, shared::money::Money)) -> Option<String> {
-    let event = event.as_ref()?;
-    let (customer, amount) = about;
-    let differs = event.customer.is_some_and(|said| said != customer)
-        || event.amount.is_some_and(|said| said != amount);
-    differs
-        .then(|| format!("{name} names another customer or amount than the document ({customer}, {amount})"))
-}
-
-fn i8_events_stand_in_causal_order(saga: &Saga<'_>, found: &mut Differences) {
-    let Trace {
-        created,
-        validated,
-        shipped,
-        cancelled,
-    } = saga.trace;
-    let refused = |cancelled: &Announced| cancelled.reason != Some(CancelReason::CancelledByCustomer);
-    let pairs = [
-        ("OrderValidated", validated, "OrderCreated", created),
-        ("OrderShipped", shipped, "OrderValidated", validated),
-        ("OrderCancelled", cancelled, "OrderCreated", created),
-        (
-            "OrderCancelled",
-            if cancelled.as_ref().is_some_and(refused) {
-                cancelled
-            } else {
-                &None
-            },
-            "OrderValidated",
-            validated,
-        ),
-    ];
-    for (effect_name, effect, cause_name, cause) in pairs {
-        let (Some(effect), Some(cause)) = (effect, cause) else {
-            continue;
-        };
-        // A writer without keys spreads records over partitions, where no order is kept.
-        if !effect.ours || !cause.ours {
-            continue;
-        }
-        let ((effect_partition, effect_offset), (cause_partition, cause_offset)) =
-            (effect.place, cause.place);
-        let fault = if effect_partition != cause_partition {
-            Some(format!(
-                "{effect_name} stands in partition {effect_partition}, {cause_name} in {cause_partition}"
-            ))
-        } else if effect_offset < cause_offset {
-            Some(format!(
-                "{effect_name} stands before {cause_name}: partition {effect_partition}, offsets {effect_offset} and {cause_offset}"
-            ))
-        } else {
-            None
-        };
-        found.check(Invariant::I8, saga.about(), fault);
-    }
 }
 
 fn i9_no_outbox_is_left(saga: &Saga<'_>, view: &View, found: &mut Differences) {
@@ -296,7 +243,7 @@ fn i9_no_outbox_is_left(saga: &Saga<'_>, view: &View, found: &mut Differences) {
         (true, true) => Some("events wait in the outboxes of order and reservation"),
     };
     found.check(
-        Invariant::I9,
+        Invariant::NothingLeft,
         saga.about(),
         look(fault.map(str::to_owned), "orders, reservations"),
     );
@@ -307,14 +254,23 @@ fn i10_no_effect_without_its_cause(saga: &Saga<'_>, view: &View, found: &mut Dif
     if !view.log_cut {
         if let Some(reservation) = saga.reservation {
             let fault = cause_of_reservation(reservation, trace);
-            found.check(Invariant::I10, saga.about(), look(fault, "reservations, the log"));
+            found.check(
+                Invariant::EffectHasCause,
+                saga.about(),
+                look(fault, "reservations, the log"),
+            );
         }
         if let Some(order) = saga.order.filter(|order| order.status.is_final()) {
             let fault = cause_of_end(order, trace);
-            found.check(Invariant::I10, saga.about(), look(fault, "orders, the log"));
+            found.check(
+                Invariant::EffectHasCause,
+                saga.about(),
+                look(fault, "orders, the log"),
+            );
         }
     }
-    if let Some(validated) = trace.validated.as_ref().filter(|event| event.ours) {
+    let validated = trace.first(OrderValidated::NAME);
+    if let Some(validated) = validated.filter(|event| event.ours) {
         let fault = match saga.reservation {
             Some(reservation) if agrees(reservation.state, validated.valid) => None,
             Some(reservation) => Some(format!(
@@ -325,15 +281,23 @@ fn i10_no_effect_without_its_cause(saga: &Saga<'_>, view: &View, found: &mut Dif
             None if !saga.is_settled(view) => None,
             None => Some("OrderValidated is in the log, but there is no reservation".to_owned()),
         };
-        found.check(Invariant::I10, saga.about(), look(fault, "reservations, the log"));
+        found.check(
+            Invariant::EffectHasCause,
+            saga.about(),
+            look(fault, "reservations, the log"),
+        );
     }
-    let announced = [&trace.created, &trace.shipped, &trace.cancelled];
-    if announced.into_iter().flatten().any(|event| event.ours) && saga.is_settled(view) {
+    let announced = |event: &Announced| event.ours && OrderStatus::of_event(event.name).is_some();
+    if trace.iter().any(announced) && saga.is_settled(view) {
         let fault = saga
             .order
             .is_none()
             .then(|| "it is announced, but there is no such order".to_owned());
-        found.check(Invariant::I10, saga.about(), look(fault, "orders, the log"));
+        found.check(
+            Invariant::EffectHasCause,
+            saga.about(),
+            look(fault, "orders, the log"),
+        );
     }
 }
 
@@ -342,7 +306,7 @@ fn cause_of_reservation(reservation: &ReservationRow, trace: &Trace) -> Option<S
     match state {
         ReservationState::Void => {}
         ReservationState::Held | ReservationState::Released | ReservationState::Refused => {
-            let Some(created) = &trace.created else {
+            let Some(created) = trace.first(OrderCreated::NAME) else {
                 return Some(format!(
                     "reservation {state:?}, but no OrderCreated is in the log"
                 ));
@@ -358,14 +322,14 @@ fn cause_of_reservation(reservation: &ReservationRow, trace: &Trace) -> Option<S
         }
     }
     let released = matches!(state, ReservationState::Void | ReservationState::Released);
-    (released && trace.cancelled.is_none())
+    (released && trace.first(OrderCancelled::NAME).is_none())
         .then(|| format!("reservation {state:?}, but no OrderCancelled is in the log"))
 }
 
 fn cause_of_end(order: &OrderRow, trace: &Trace) -> Option<String> {
-    let validated = trace.validated.as_ref();
+    let validated = trace.first(OrderValidated::NAME);
     match (order.status, order.reason) {
-        (OrderStatus::Created, _) | (_, Some(CancelReason::CancelledByCustomer)) => None,
+        (_, Some(CancelReason::CancelledByCustomer)) => None,
         (OrderStatus::Shipped, _) => match validated {
             Some(validated) if validated.valid => None,
             Some(_) => Some("shipped, but OrderValidated says that it is not valid".to_owned()),
@@ -382,6 +346,7 @@ fn cause_of_end(order: &OrderRow, trace: &Trace) -> Option<String> {
                 "cancelled for {reason:?}, but no OrderValidated is in the log"
             )),
         },
+        _ => None,
     }
 }
 

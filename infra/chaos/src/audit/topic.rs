@@ -11,8 +11,8 @@ use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
-    message::BorrowedMessage,
 };
+use shared::event_log::{ConsumedRecord, kafka::consumed};
 
 /// How long the brokers may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Topic {
     }
 
     /// Reads on to where the topic ends at this moment. Blocks.
-    pub fn read_on(&mut self, mut take: impl FnMut(&BorrowedMessage<'_>)) -> anyhow::Result<()> {
+    pub fn read_on(&mut self, mut take: impl FnMut(&ConsumedRecord)) -> anyhow::Result<()> {
         let ends = self.ends()?;
         let mut heard = Instant::now();
         while self.next.iter().zip(&ends).any(|(next, end)| next < end) {
@@ -69,7 +69,7 @@ impl Topic {
                     let partition = usize::try_from(message.partition()).context("a partition")?;
                     if message.offset() >= self.next[partition] {
                         self.next[partition] = message.offset() + 1;
-                        take(&message);
+                        take(&consumed(&message, message.topic().into(), 0));
                     }
                 }
                 Some(Err(error)) => log::debug!("{}: {error}", self.name),

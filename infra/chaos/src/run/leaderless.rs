@@ -119,7 +119,7 @@ impl Window {
             self.sick_final_after = self.sick_final_after.max(after);
             let fault = (after > FINAL_WITHIN.as_secs_f64())
                 .then(|| format!("final {after:.1} s after its partition had a leader again"));
-            found.check(Invariant::I5, about, fault);
+            found.check(Invariant::FinalInTime, about, fault);
         }
         if !sick && fell_in {
             self.others += 1;
@@ -128,7 +128,7 @@ impl Window {
             self.others_longest_wait = self.others_longest_wait.max(wait);
             let fault = (wait > FINAL_WITHIN.as_secs_f64())
                 .then(|| format!("open for {wait:.1} s while another partition had no leader"));
-            found.check(Invariant::I15, about, fault);
+            found.check(Invariant::NoneWaitsForOthers, about, fault);
         }
     }
 
@@ -146,7 +146,11 @@ impl Window {
             let fault = (gap > GAP.as_secs_f64()).then(|| {
                 format!("no order went all the way for {gap:.1} s while partition {LONE} had no leader")
             });
-            found.check(Invariant::I15, format_args!("partition {partition}"), fault);
+            found.check(
+                Invariant::NoneWaitsForOthers,
+                format_args!("partition {partition}"),
+                fault,
+            );
         }
     }
 }
@@ -185,9 +189,9 @@ mod tests {
         assert_eq!(found.total(), 0);
         assert_eq!((window.others, window.others_final, window.sick), (1, 1, 1));
         window.take(&order(false, 11.0, Some(49.0)), &mut found);
-        assert_eq!(found.found(Invariant::I15), 1);
+        assert_eq!(found.found(Invariant::NoneWaitsForOthers), 1);
         window.take(&order(true, 11.0, None), &mut found);
-        assert_eq!(found.found(Invariant::I5), 1);
+        assert_eq!(found.found(Invariant::FinalInTime), 1);
     }
 
     #[test]
@@ -202,6 +206,6 @@ mod tests {
         window.judge(&[every_second(), every_second(), Mutex::default()], &mut found);
         assert_eq!((found.total(), window.others_longest_gap), (0, 1.0));
         window.judge(&[every_second(), Mutex::default(), Mutex::default()], &mut found);
-        assert_eq!(found.found(Invariant::I15), 1);
+        assert_eq!(found.found(Invariant::NoneWaitsForOthers), 1);
     }
 }

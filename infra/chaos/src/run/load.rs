@@ -244,7 +244,7 @@ impl<'a> Worker<'a> {
                 let fault =
                     format!("was acknowledged, is read as {status}: {answer}; look at the logs of orders");
                 lock(&self.world.differences).check(
-                    Invariant::I12,
+                    Invariant::ReadsGoForward,
                     format_args!("order {}", known.id),
                     Some(fault),
                 );
@@ -304,7 +304,7 @@ impl<'a> Worker<'a> {
             _ => None,
         };
         known.end = known.end.take().or(now);
-        lock(&self.world.differences).check(Invariant::I12, format_args!("order {id}"), fault);
+        lock(&self.world.differences).check(Invariant::ReadsGoForward, format_args!("order {id}"), fault);
     }
 
     /// I1 and I12 of a customer whose limit only this client changes.
@@ -314,11 +314,11 @@ impl<'a> Worker<'a> {
         let negative = number("reserved").is_none_or(|reserved| reserved < 0.0);
         let fault = negative.then(|| format!("read as {answer}; look at customers"));
         let mut differences = lock(&self.world.differences);
-        differences.check(Invariant::I1, &about, fault);
+        differences.check(Invariant::WithinCredit, &about, fault);
         if let Some(limit) = self.limits.get(&customer) {
             let fault = (number("creditLimit") != Some(*limit))
                 .then(|| format!("its limit was set to {limit}, is read as {answer}; look at customers"));
-            differences.check(Invariant::I12, &about, fault);
+            differences.check(Invariant::ReadsGoForward, &about, fault);
         }
     }
 

@@ -398,7 +398,7 @@ fn i5_all_is_final_in_time(
              or unread ones"
         )),
     };
-    found.check(Invariant::I5, "the system", fault);
+    found.check(Invariant::FinalInTime, "the system", fault);
 }
 
 fn progress(world: &World, runtime: &Runtime, mongo: &mongodb::Client, length: Duration, done: &AtomicBool) {

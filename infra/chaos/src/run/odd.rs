@@ -65,13 +65,13 @@ pub async fn i9_each_odd_record_has_its_fate(
             let fault = fault(fates[number], parked.remove(place));
             let fault = fault.map(|fault| format!("{what}: {fault}; look at {database}.parked"));
             let about = format!("record {}/{}", place.0, place.1);
-            found.check(Invariant::I9, about, fault);
+            found.check(Invariant::NothingLeft, about, fault);
         }
         // What was put in without its place being known may stand in the log: so many may be left.
         let left: Vec<_> = parked.values().map(|row| row.id.to_string()).collect();
         let fault = (left.len() as u64 > without_place)
             .then(|| format!("parked, but never put in: {}", left.join(", ")));
-        found.check(Invariant::I9, format_args!("{database}.parked"), fault);
+        found.check(Invariant::NothingLeft, format_args!("{database}.parked"), fault);
     }
     Ok(())
 }
@@ -114,7 +114,11 @@ pub async fn i15_nobody_waits_for_an_odd_record(
             .count_documents(doc! { "customerId": id, "status": 0 })
             .await?;
         let fault = (open > 0).then(|| format!("{open} orders are not final; look at orders"));
-        found.check(Invariant::I15, format_args!("customer {customer}"), fault);
+        found.check(
+            Invariant::NoneWaitsForOthers,
+            format_args!("customer {customer}"),
+            fault,
+        );
     }
     Ok(())
 }

@@ -184,7 +184,7 @@ pub fn i13_everything_is_given_back(world: &World, fresh: &BTreeMap<String, Held
             let fault = (now > before + more).then(|| {
                 format!("holds {now} {what}, held {before} when it was fresh; at most {more} more are good")
             });
-            found.check(Invariant::I13, format_args!("process {name}"), fault);
+            found.check(Invariant::TakenComesBack, format_args!("process {name}"), fault);
         };
         check("KiB of memory", before.memory, now.memory, MORE_MEMORY);
         check("file handles", before.handles, now.handles, MORE_HANDLES);
@@ -200,7 +200,7 @@ pub fn i13_everything_is_given_back(world: &World, fresh: &BTreeMap<String, Held
             .and_then(|text| metric(text, "consumer_in_flight"));
         let fault =
             (in_flight != Some(0.0)).then(|| format!("consumer_in_flight is {in_flight:?}, should be 0"));
-        found.check(Invariant::I13, format_args!("process {name}"), fault);
+        found.check(Invariant::TakenComesBack, format_args!("process {name}"), fault);
     }
 }
 
@@ -233,7 +233,7 @@ pub fn i13_no_session_is_left(fresh: Option<(i64, i64)>, now: Option<(i64, i64)>
             "connections and open transactions, fresh and now: {other:?}"
         )),
     };
-    found.check(Invariant::I13, "MongoDB", fault);
+    found.check(Invariant::TakenComesBack, "MongoDB", fault);
 }
 
 /// I14: no secret, no raw control character, no line that a request has forged.
@@ -257,7 +257,7 @@ pub fn i14_logs_are_clean(folder: &Path, secret: &str, found: &mut Differences) 
             if fault.is_some() || number % 1000 == 1 {
                 let about = format!("line {number}");
                 let fault = fault.map(|fault| format!("{fault}; look at {}", path.display()));
-                found.check(Invariant::I14, about, fault);
+                found.check(Invariant::LogLinesClean, about, fault);
             }
         }
     }

@@ -46,7 +46,7 @@ impl Client {
                 Some(credit::Creation::Contradicts(other)) => {
                     let expected = format!("{id} is answered as the first time");
                     let found = format!("it contradicts {other:?}");
-                    return self.cluster.violated(Invariant::I4, expected, found);
+                    return self.cluster.violated(Invariant::StoredIsSent, expected, found);
                 }
                 None if self.gives_up() => return,
                 None => self.before_the_next_try(answer).await,
@@ -72,7 +72,7 @@ impl Client {
                 Some(Some(customer)) if customer.credit_limit != credit_limit => {
                     let expected = format!("the limit of {customer_id} is answered as {credit_limit}");
                     return self.cluster.violated(
-                        Invariant::I12,
+                        Invariant::ReadsGoForward,
                         expected,
                         customer.credit_limit.to_string(),
                     );

@@ -49,7 +49,7 @@ pub fn in_turn(seen: &Seen, now: &Reservation, group: &str) -> Result<(), Violat
     }
     let expected = format!("the order {} waits behind a failed record of its own", now.id);
     let found = format!("{overtaken:?} have failed");
-    Err(Violation::new(Invariant::I8, expected, found))
+    Err(Violation::new(Invariant::CauseBeforeEffect, expected, found))
 }
 
 /// I9 of a parked record: an operator who was told that it will be given up was told the truth.
@@ -58,7 +58,11 @@ pub fn parked(given: &Given, now: Parked) -> Result<(), Violation> {
         return Ok(());
     }
     let expected = format!("{given:?} is given up, as an operator asked last");
-    Err(Violation::new(Invariant::I9, expected, now.state.as_str()))
+    Err(Violation::new(
+        Invariant::NothingLeft,
+        expected,
+        now.state.as_str(),
+    ))
 }
 
 /// How late a parked record may be tried: the clocks of two processes differ by as much.
@@ -72,7 +76,7 @@ pub fn in_time(given: &Given, due: Duration, now: Duration) -> Result<(), Violat
     }
     let expected = format!("{given:?} is tried within {TRIED_WITHIN:?} of when it is due");
     Err(Violation::new(
-        Invariant::I5,
+        Invariant::FinalInTime,
         expected,
         format!("it was tried {late:?} later"),
     ))
@@ -92,7 +96,7 @@ pub fn not_discarded(seen: &Seen, now: &Reservation, group: &str) -> Result<(), 
     }
     let expected = format!("the order {} is not decided by a record that is given up", now.id);
     Err(Violation::new(
-        Invariant::I9,
+        Invariant::NothingLeft,
         expected,
         format!("it was, by {places:?}"),
     ))
@@ -106,14 +110,14 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
         && kept(before) != kept(now)
     {
         return Err(Violation::new(
-            Invariant::I6,
+            Invariant::FinalStays,
             format!("the order {id} stays as it is: {:?}", kept(before)),
             format!("{:?}", kept(now)),
         ));
     }
     if !seen.asked.orders.contains_key(&id) {
         return Err(Violation::new(
-            Invariant::I4,
+            Invariant::StoredIsSent,
             "only orders that were sent",
             format!("{id}"),
         ));
@@ -123,7 +127,6 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
     }
     let said = seen.validated.get(&id);
     match (now.status, now.reason) {
-        (OrderStatus::Created, _) => Ok(()),
         (OrderStatus::Shipped, _) if !said.is_some_and(|said| said.is_valid) => {
             Err(cause(id, "a validation that it is valid", said))
         }
@@ -133,11 +136,15 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
                 return Ok(());
             }
             let expected = format!("{id} is shipped only with a held reservation");
-            Err(Violation::new(Invariant::I6, expected, format!("{state:?}")))
+            Err(Violation::new(
+                Invariant::FinalStays,
+                expected,
+                format!("{state:?}"),
+            ))
         }
         (OrderStatus::Cancelled, None) => {
             let expected = format!("{id} is cancelled with a reason");
-            Err(Violation::new(Invariant::I6, expected, "none"))
+            Err(Violation::new(Invariant::FinalStays, expected, "none"))
         }
         (OrderStatus::Cancelled, Some(CancelReason::CancelledByCustomer)) => {
             if seen.asked.cancels.contains(&id) {
@@ -148,13 +155,13 @@ pub fn order(seen: &Seen, before: Option<&Order>, now: &Order) -> Result<(), Vio
         (OrderStatus::Cancelled, Some(_)) if said.is_none_or(|said| said.is_valid) => {
             Err(cause(id, "a validation that it is not valid", said))
         }
-        (OrderStatus::Cancelled, Some(_)) => Ok(()),
+        _ => Ok(()),
     }
 }
 
 fn cause(id: impl std::fmt::Display, expected: &str, found: impl std::fmt::Debug) -> Violation {
     let expected = format!("before {id} becomes final, {expected}");
-    Violation::new(Invariant::I10, expected, format!("{found:?}"))
+    Violation::new(Invariant::EffectHasCause, expected, format!("{found:?}"))
 }
 
 /// I1, I10 of a commit of Customers.
@@ -164,7 +171,7 @@ pub fn decided(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
     {
         let expected = format!("{} has reserved nothing or more", customer.id);
         return Err(Violation::new(
-            Invariant::I1,
+            Invariant::WithinCredit,
             expected,
             customer.reserved.to_string(),
         ));
@@ -184,7 +191,7 @@ pub fn decided(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
         };
         if !caused {
             return Err(Violation::new(
-                Invariant::I10,
+                Invariant::EffectHasCause,
                 format!("the reservation {} has its cause in the log", now.id),
                 format!(
                     "{was:?} became {:?}; created: {created}, cancelled: {cancelled}",
@@ -235,7 +242,7 @@ fn within_credit(decided: &Decided) -> Result<(), Violation> {
         return Ok(());
     }
     Err(Violation::new(
-        Invariant::I1,
+        Invariant::WithinCredit,
         format!("{} reserves within its limit of {highest}", before.id),
         format!(
             "{made} on top of {} less {released}, so {}",
@@ -247,7 +254,7 @@ fn within_credit(decided: &Decided) -> Result<(), Violation> {
 /// I10 of an event in the log that no durable document has announced.
 pub fn published(id: &str, position: &Position) -> Violation {
     Violation::new(
-        Invariant::I10,
+        Invariant::EffectHasCause,
         format!("the event {id} at {position} was announced by a durable document"),
         "none that did",
     )

@@ -19,7 +19,7 @@ pub fn i2(rest: &AtRest) -> Result<(), Violation> {
             return Ok(());
         }
         Err(Violation::new(
-            Invariant::I2,
+            Invariant::ReservedIsSumOfHeld,
             format!(
                 "{} has reserved {sum}, the sum of its held reservations",
                 customer.id
@@ -43,7 +43,11 @@ pub fn i3(rest: &AtRest) -> Result<(), Violation> {
         }
         let expected = format!("{} held for {} are of a shipped order", held.amount, held.id);
         let found = order.map(|order| (order.status, order.reason, order.amount));
-        Err(Violation::new(Invariant::I3, expected, format!("{found:?}")))
+        Err(Violation::new(
+            Invariant::HeldIsShipped,
+            expected,
+            format!("{found:?}"),
+        ))
     })?;
     let shipped = rest
         .seen
@@ -57,6 +61,10 @@ pub fn i3(rest: &AtRest) -> Result<(), Violation> {
         }
         let expected = format!("the shipped order {} holds {}", order.id, order.amount);
         let found = held.map(|held| (held.state, held.amount));
-        Err(Violation::new(Invariant::I3, expected, format!("{found:?}")))
+        Err(Violation::new(
+            Invariant::HeldIsShipped,
+            expected,
+            format!("{found:?}"),
+        ))
     })
 }

@@ -28,7 +28,7 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
         }
         let name = header(record, "ce_type").unwrap_or_default();
         Err(Violation::new(
-            Invariant::I7,
+            Invariant::AnnouncedIsInLog,
             format!("{name} {id} is in the log"),
             "it is not",
         ))
@@ -37,7 +37,7 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
         let announced = event_id(record).and_then(|id| rest.seen.announced.get(&id));
         match announced {
             Some(announced) if announced != record => Err(Violation::new(
-                Invariant::I7,
+                Invariant::AnnouncedIsInLog,
                 format!("the record at {position} as it was announced, {announced:?}"),
                 format!("{record:?}"),
             )),
@@ -47,15 +47,29 @@ pub fn i7(rest: &AtRest) -> Result<(), Violation> {
 }
 
 /// First occurrences of an order's events were appended to one partition, causes before effects; to
-/// several where partitions were added. A cause that the log has refused comes when it is taken.
+/// several where partitions were added. A cause that the log has refused comes when it is taken. Whatever
+/// an event is about: what it names as its cause stands before it.
 pub fn i8(rest: &AtRest) -> Result<(), Violation> {
+    let moved = rest.seen.partitions_added;
+    let mut by_id = BTreeMap::<String, &Position>::new();
     let mut first = BTreeMap::<OrderId, BTreeMap<String, (usize, &Position, bool)>>::new();
     for (at, (position, record)) in rest.seen.log.iter().enumerate() {
         let Some(name) = header(record, "ce_type") else {
             continue;
         };
         let subject = header(record, "ce_subject").and_then(|id| Uuid::try_parse(&id).ok());
-        let refused = event_id(record).is_some_and(|id| rest.seen.refused.contains(&id));
+        let id = event_id(record).unwrap_or_default();
+        let cause = header(record, "ce_causationid");
+        if let Some(cause) = cause.filter(|cause| rest.seen.announced.contains_key(cause)) {
+            let before = by_id.get(&cause);
+            if before.is_none_or(|before| !moved && before.partition != position.partition) {
+                let expected = format!("{name} {id} at {position} stands after its cause {cause}");
+                let found = before.map_or("it does not".to_owned(), ToString::to_string);
+                return Err(Violation::new(Invariant::CauseBeforeEffect, expected, found));
+            }
+        }
+        let refused = rest.seen.refused.contains(&id);
+        by_id.entry(id).or_insert(position);
         if let Some(id) = subject
             .map(OrderId)
             .filter(|id| rest.seen.orders.contains_key(id))
@@ -83,7 +97,6 @@ pub fn i8(rest: &AtRest) -> Result<(), Violation> {
                     return Ok(());
                 };
                 let before = events.get(cause);
-                let moved = rest.seen.partitions_added;
                 let is_right = before.is_some_and(|(first, before, refused)| {
                     *refused || first < then && (moved || before.partition == at.partition)
                 });
@@ -92,7 +105,7 @@ pub fn i8(rest: &AtRest) -> Result<(), Violation> {
                 }
                 let expected = format!("{cause} of {id} stands before its {effect} at {at}");
                 let found = before.map_or("nowhere".to_owned(), |(_, before, _)| before.to_string());
-                Err(Violation::new(Invariant::I8, expected, found))
+                Err(Violation::new(Invariant::CauseBeforeEffect, expected, found))
             },
         )
     })
@@ -112,19 +125,19 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             key.id,
             rest.outboxes.len() - 1
         );
-        return Err(Violation::new(Invariant::I9, "no outbox left", found));
+        return Err(Violation::new(Invariant::NothingLeft, "no outbox left", found));
     }
     if rest.parked > 0 {
         let found = rest.parked.to_string();
         return Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             "nothing parked is left open",
             found,
         ));
     }
     if let Some((group, lag)) = rest.lag.iter().find(|(_, lag)| *lag != 0) {
         return Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             format!("no lag of {group}"),
             lag.to_string(),
         ));
@@ -145,7 +158,7 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
     all(expected, |(given, reason)| match letters.get(given) {
         Some(found) if found == reason => Ok(()),
         found => Err(Violation::new(
-            Invariant::I9,
+            Invariant::NothingLeft,
             format!("a dead letter of {given:?}, because of {reason}"),
             format!("{found:?}"),
         )),
@@ -158,7 +171,7 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             }
             let expected = "no dead letter but of the poison";
             Err(Violation::new(
-                Invariant::I9,
+                Invariant::NothingLeft,
                 expected,
                 format!("{given:?}, because of {reason}"),
             ))
@@ -180,7 +193,11 @@ pub fn i9(rest: &AtRest) -> Result<(), Violation> {
             return Ok(());
         }
         let expected = format!("{given:?} was parked and is {}", right.as_str());
-        Err(Violation::new(Invariant::I9, expected, format!("{state:?}")))
+        Err(Violation::new(
+            Invariant::NothingLeft,
+            expected,
+            format!("{state:?}"),
+        ))
     })
 }
 
@@ -199,7 +216,7 @@ pub fn i9_led(seen: &Seen, left: &[OutboxEvent]) -> Result<(), Violation> {
         true => "it is in the log and stands there",
         false => "it stands there",
     };
-    Err(Violation::new(Invariant::I9, expected, found))
+    Err(Violation::new(Invariant::NothingLeft, expected, found))
 }
 
 /// With several instances and no fault, no event is published twice.
@@ -213,7 +230,7 @@ pub fn i17(rest: &AtRest) -> Result<(), Violation> {
                 .and_then(|record| header(record, "ce_type"));
             let expected = format!("{} {id} stands in the log once", name.unwrap_or_default());
             let found = format!("{times} times, and {} more events", rest.seen.repeated.len() - 1);
-            Err(Violation::new(Invariant::I17, expected, found))
+            Err(Violation::new(Invariant::PublishedOnce, expected, found))
         }
         _ => Ok(()),
     }
@@ -232,18 +249,19 @@ pub fn i10(rest: &AtRest) -> Result<(), Violation> {
             .reservations
             .get(&id)
             .map(|reservation| reservation.state);
-        let right = match name.as_str() {
-            OrderCreated::NAME => status.is_some(),
-            OrderShipped::NAME => status == Some(OrderStatus::Shipped),
-            OrderCancelled::NAME => status == Some(OrderStatus::Cancelled),
-            OrderValidated::NAME => state.is_some_and(|state| state != ReservationState::Void),
-            _ => true,
+        let right = match OrderStatus::of_event(&name) {
+            Some(said) if said.is_final() => status == Some(said),
+            Some(_) => status.is_some(),
+            None if name == OrderValidated::NAME => {
+                state.is_some_and(|state| state != ReservationState::Void)
+            }
+            None => true,
         };
         if right {
             return Ok(());
         }
         Err(Violation::new(
-            Invariant::I10,
+            Invariant::EffectHasCause,
             format!("{name} of {id} at {position} is so"),
             format!("the order is {status:?}, its reservation {state:?}"),
         ))

@@ -20,7 +20,7 @@ pub fn i4(rest: &AtRest) -> Result<(), Violation> {
             return Ok(());
         }
         let expected = format!("the order {id}, which was acknowledged");
-        Err(Violation::new(Invariant::I4, expected, "no such order"))
+        Err(Violation::new(Invariant::StoredIsSent, expected, "no such order"))
     })?;
     all(rest.seen.orders.values(), |order| {
         let sent = rest.seen.asked.orders.get(&order.id);
@@ -29,7 +29,11 @@ pub fn i4(rest: &AtRest) -> Result<(), Violation> {
         }
         let expected = format!("the order {} as it was sent, {sent:?}", order.id);
         let found = (order.customer_id, order.amount);
-        Err(Violation::new(Invariant::I4, expected, format!("{found:?}")))
+        Err(Violation::new(
+            Invariant::StoredIsSent,
+            expected,
+            format!("{found:?}"),
+        ))
     })
 }
 
@@ -42,14 +46,22 @@ pub fn i5(rest: &AtRest) -> Result<(), Violation> {
     let open = rest.seen.orders.values().find(|order| !order.status.is_final());
     if let Some(open) = open {
         let expected = format!("the order {} is final within {FINAL_WITHIN:?}", open.id);
-        return Err(Violation::new(Invariant::I5, expected, open.status.as_str()));
+        return Err(Violation::new(
+            Invariant::FinalInTime,
+            expected,
+            open.status.as_str(),
+        ));
     }
     let took = rest.seen.last_final.saturating_sub(rest.healed);
     let of_failed = rest.seen.last_final_of_failed.saturating_sub(rest.healed);
     for (took, within) in [(took, FINAL_WITHIN), (of_failed, FINAL_WITHIN + LAST_PAUSE)] {
         if took > within {
             let expected = format!("all orders final within {within:?}");
-            return Err(Violation::new(Invariant::I5, expected, format!("{took:?}")));
+            return Err(Violation::new(
+                Invariant::FinalInTime,
+                expected,
+                format!("{took:?}"),
+            ));
         }
     }
     Ok(())
@@ -61,15 +73,15 @@ pub fn i6(rest: &AtRest) -> Result<(), Violation> {
     all(rest.seen.orders.values(), |order| {
         let state = rest.seen.reservations.get(&order.id).map(|held| held.state);
         let right = match order.status {
-            OrderStatus::Created => order.reason.is_none(),
             OrderStatus::Shipped => order.reason.is_none() && state == Some(ReservationState::Held),
             OrderStatus::Cancelled => order.reason.is_some() && state != Some(ReservationState::Held),
+            _ => order.reason.is_none(),
         };
         if right {
             return Ok(());
         }
         Err(Violation::new(
-            Invariant::I6,
+            Invariant::FinalStays,
             format!(
                 "{} is shipped and holds credit, or cancelled with a reason and holds none",
                 order.id
@@ -103,7 +115,7 @@ pub fn i15(seen: &Seen, excused: impl Fn(&Order) -> bool) -> Result<(), Violatio
         order.status.as_str(),
         seen.failed.len()
     );
-    Err(Violation::new(Invariant::I15, expected, found))
+    Err(Violation::new(Invariant::NoneWaitsForOthers, expected, found))
 }
 
 /// An order that was answered 2xx is stored, at that moment.
@@ -112,7 +124,7 @@ pub fn i16_stored(seen: &Seen, id: OrderId) -> Result<(), Violation> {
         return Ok(());
     }
     let expected = format!("{id} is stored: it was answered so");
-    Err(Violation::new(Invariant::I16, expected, "it is not"))
+    Err(Violation::new(Invariant::AnswersAreTrue, expected, "it is not"))
 }
 
 /// An order of which every answer said that nothing was stored is not stored.
@@ -121,7 +133,11 @@ pub fn i16_not_stored(seen: &Seen, id: OrderId) -> Result<(), Violation> {
         None => Ok(()),
         Some(order) => {
             let expected = format!("{id} is not stored: every answer said so");
-            Err(Violation::new(Invariant::I16, expected, order.status.as_str()))
+            Err(Violation::new(
+                Invariant::AnswersAreTrue,
+                expected,
+                order.status.as_str(),
+            ))
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn i12(id: OrderId, before: &Order, now: Option<&Order>) -> Result<(), Viola
     }
     let of = |order: &Order| format!("{} {:?}", order.status.as_str(), order.reason);
     Err(Violation::new(
-        Invariant::I12,
+        Invariant::ReadsGoForward,
         format!("{id} as it was read before, {}, or further", of(before)),
         now.map_or("no such order".to_owned(), of),
     ))

@@ -38,12 +38,12 @@ fn orders_decide(seen: &Seen, order: &Order) -> Result<(), Violation> {
         ..order.clone()
     };
     let change = match (order.status, order.reason) {
-        (OrderStatus::Created, _) => return Ok(()),
         (_, Some(CancelReason::CancelledByCustomer)) => cancel(Some(&open), NOW),
-        _ => match seen.validated.get(&order.id) {
+        (OrderStatus::Shipped | OrderStatus::Cancelled, _) => match seen.validated.get(&order.id) {
             Some(validation) => apply_validation(Some(&open), validation, NOW),
             None => Change::Unknown,
         },
+        _ => return Ok(()),
     };
     let decided = match &change {
         Change::Finished(decided, _) => Some((decided.status, decided.reason)),
@@ -56,7 +56,7 @@ fn orders_decide(seen: &Seen, order: &Order) -> Result<(), Violation> {
     }
     let expected = format!("{} {decided:?}, cancelled on request: {}", order.id, !promised);
     let found = format!("{:?}", (order.status, order.reason));
-    Err(Violation::new(Invariant::I11, expected, found))
+    Err(Violation::new(Invariant::ReplayAgrees, expected, found))
 }
 
 /// Something that was decided about a customer.
@@ -106,7 +106,7 @@ fn refused(seen: &Seen, decided: &Decided, reservation: &Reservation) -> Result<
         return Ok(());
     }
     Err(Violation::new(
-        Invariant::I11,
+        Invariant::ReplayAgrees,
         format!("the rules refuse {event:?} at some moment since {since:?}"),
         format!("{reservation:?}, of {states:?}"),
     ))
@@ -139,7 +139,7 @@ fn merged(seen: &Seen, decided: &Decided) -> Result<(), Violation> {
         return Ok(());
     }
     Err(Violation::new(
-        Invariant::I11,
+        Invariant::ReplayAgrees,
         format!(
             "the rules come to the same from {documents:?} by {:?}",
             replay.tracks

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use contracts::{self, OrderCancelled, OrderCreated, OrderId, OrderValidated};
-use serde_json::Value;
 use shared::{
     envelope::Received,
     event_log::{ConsumedRecord, Position, Record},
-    events::{self, Event},
+    events::{self, Event, EventType},
     parking::{ParkedRecord, ParkedState, Verb},
 };
-use uuid::Uuid;
 
 use super::{Given, Seen};
 
@@ -40,20 +38,9 @@ pub(super) fn pause(parked: &ParkedRecord) -> Option<Duration> {
 
 /// The order whose state this record moves, read without the help of the services.
 pub(super) fn subject(record: &ConsumedRecord) -> Option<OrderId> {
-    let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
-    let field = |value: &Value, name: &str| {
-        let fields = value.as_object()?.iter();
-        let mut found = fields.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.next().map(|(_, value)| value.clone())
-    };
-    let (name, data) = (field(&value, "name")?, field(&value, "eventData")?);
-    let data: Value = serde_json::from_str(data.as_str()?).ok()?;
-    let id = match name.as_str()? {
-        OrderCreated::NAME | OrderCancelled::NAME => field(&data, "id")?,
-        OrderValidated::NAME => field(&data, "orderId")?,
-        _ => return None,
-    };
-    Some(OrderId(Uuid::try_parse(id.as_str()?).ok()?))
+    let received = Received::read(record).ok()?;
+    let known = EventType::named(contracts::EVENTS, &received.name)?;
+    known.about(&received.data).ok()?.subject().map(OrderId)
 }
 
 /// What a record says first of an order.

@@ -13,7 +13,7 @@ use crate::{
     },
     envelope::{self, Received},
     event_log::ConsumedRecord,
-    events::{self, About, Event, EventError},
+    events::{self, About, Event, EventError, EventType},
     logging::Step,
     service::Kit,
 };
@@ -87,19 +87,19 @@ pub type Answer = LocalBoxFuture<'static, Result<(), HandlerError>>;
 #[derive(Default)]
 pub struct Routes {
     by_name: BTreeMap<&'static str, Box<dyn Route>>,
-    known: &'static [&'static str],
+    known: &'static [EventType],
 }
 
 impl Routes {
-    /// Events of these names are known. Where they have no handler here, they are another service's;
-    /// events of other names are skipped with a warning.
-    pub fn known(mut self, names: &'static [&'static str]) -> Routes {
-        self.known = names;
+    /// These events are known. Where they have no handler here, they are another service's; events of
+    /// other names are skipped with a warning.
+    pub fn known(mut self, types: &'static [EventType]) -> Routes {
+        self.known = types;
         self
     }
 
     pub(super) fn knows(&self, name: &str) -> bool {
-        self.known.contains(&name)
+        EventType::named(self.known, name).is_some()
     }
 
     /// Starts the actor of an event; events of its type go there.
