@@ -300,10 +300,10 @@ fn storm(
         bail!("stopped; the logs so far are in {}", folder.display());
     }
     world.sleep(CALM_DOWN);
-    let judged = runtime.block_on(tokio::time::timeout(
-        JUDGED_WITHIN,
-        judge(world, &audit_settings, &mongo, (&struck, &probes)),
-    ));
+    let judged = runtime.block_on(async {
+        let judged = judge(world, &audit_settings, &mongo, (&struck, &probes));
+        tokio::time::timeout(JUDGED_WITHIN, judged).await
+    });
     let Ok(judged) = judged else {
         bail!("reading what the log and the databases say did not end within {JUDGED_WITHIN:?}");
     };
