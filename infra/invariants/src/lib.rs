@@ -1,8 +1,8 @@
 //! What has to hold, exactly, once everything is quiet; I1 and I12 at every moment. Reports, README and
 //! mutants name an invariant by its code.
 //!
-//! Who checks it: the [`Simulation`](Checker::Simulation) after each seed, [`Chaos`](Checker::Chaos) by
-//! its audit or during its run, or only [`Tests`](Checker::Tests) beside the code concerned.
+//! Who checks it: the [`Simulation`] after each seed, [`Chaos`] by
+//! its audit or during its run, or only [`Tests`] beside the code concerned.
 
 use std::fmt;
 
