@@ -6,7 +6,7 @@ mod http;
 mod settings;
 
 use actix_web::web;
-use actors::OnOrderShipped;
+use actors::on_order_shipped::OnOrderShipped;
 use domain::Shipment;
 use settings::Settings;
 use shared::{

@@ -57,6 +57,8 @@ pub async fn make(world: &World, brokers: &str, topic: &str) -> anyhow::Result<(
     let mut copies: Vec<(Instant, Record)> = Vec::new();
     let mut known: Vec<Known> = Vec::new();
     let mut deliveries = JoinSet::new();
+    // By log: records that are not confirmed yet.
+    let mut waiting = vec![0_usize; logs.len()];
     let mut next_odd = Instant::now();
     while !world.no_more.load(Ordering::Relaxed) && !world.is_stopped() {
         while let Ok(record) = tail.try_recv() {
@@ -87,12 +89,15 @@ pub async fn make(world: &World, brokers: &str, topic: &str) -> anyhow::Result<(
                 ..record
             };
             count(&world.counts.odd);
-            let delivery = logs[random.usize(..logs.len())].publish(record);
-            deliveries.spawn(async move { (PutIn { what, fates }, delivery.await) });
+            let number = random.usize(..logs.len());
+            let delivery = logs[number].publish(record);
+            waiting[number] += 1;
+            deliveries.spawn(async move { (number, PutIn { what, fates }, delivery.await) });
             next_odd = now + Duration::from_millis(random.u64(ODD));
         }
-        while let Some(Ok(delivered)) = deliveries.try_join_next() {
-            note(world, delivered);
+        while let Some(Ok((number, put_in, delivered))) = deliveries.try_join_next() {
+            waiting[number] -= 1;
+            note(world, (put_in, delivered));
         }
         tokio::time::sleep(TICK).await;
     }
@@ -100,13 +105,21 @@ pub async fn make(world: &World, brokers: &str, topic: &str) -> anyhow::Result<(
     for log in &logs {
         log.close(CONFIRMED_WITHIN).await;
     }
-    while let Ok(Some(delivered)) = timeout(ANSWERED_WITHIN, deliveries.join_next()).await {
-        note(world, delivered?);
+    while let Ok(Some(answered)) = timeout(ANSWERED_WITHIN, deliveries.join_next()).await {
+        let (number, put_in, delivered) = answered?;
+        waiting[number] -= 1;
+        note(world, (put_in, delivered));
     }
-    // Nobody knows whether these stand in the log.
-    for _ in 0..deliveries.len() {
-        eprintln!("chaos: an odd record is still not confirmed");
-        count(&world.counts.odd_without_place);
+    for (number, left) in waiting.into_iter().enumerate().filter(|(_, left)| *left > 0) {
+        let says = logs[number].check().await;
+        eprintln!(
+            "chaos: {left} odd records by writer {number} are still not confirmed; its state: {says:?}"
+        );
+        // Nobody knows whether they stand in the log.
+        world
+            .counts
+            .odd_without_place
+            .fetch_add(left as u64, Ordering::Relaxed);
     }
     Ok(())
 }

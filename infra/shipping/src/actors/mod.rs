@@ -1,6 +1,4 @@
 //! The behaviour of Shipping: an actor for each event, and the commands of its RepositoryActor.
 
-mod on_order_shipped;
+pub mod on_order_shipped;
 mod prepare_shipment;
-
-pub use on_order_shipped::OnOrderShipped;
