@@ -1,10 +1,6 @@
 //! Reading a topic from its oldest record to where it ends now, outside any group.
 
-use std::{
-    ops::Deref,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rdkafka::{
@@ -21,7 +17,7 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// A reader that remembers where it is, so that it can go on later.
 pub struct Topic {
-    consumer: Connection,
+    consumer: BaseConsumer,
     name: String,
     /// By partition: the next offset to read.
     next: Vec<i64>,
@@ -121,27 +117,7 @@ pub fn lag(brokers: &str, topic: &str, group: &str) -> anyhow::Result<Vec<i64>> 
     Ok(lags.collect())
 }
 
-/// A consumer that is closed by a thread of its own. Closing takes part in the group's protocol, and now
-/// and then never ends (<https://github.com/fede1024/rust-rdkafka/issues/509>); who has read all that
-/// there is need not wait for it.
-struct Connection(Option<BaseConsumer>);
-
-impl Deref for Connection {
-    type Target = BaseConsumer;
-
-    fn deref(&self) -> &BaseConsumer {
-        self.0.as_ref().expect("taken by drop only")
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let consumer = self.0.take();
-        thread::spawn(move || drop(consumer));
-    }
-}
-
-fn consumer(brokers: &str, group: &str) -> anyhow::Result<Connection> {
+fn consumer(brokers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
@@ -151,7 +127,7 @@ fn consumer(brokers: &str, group: &str) -> anyhow::Result<Connection> {
         .set("fetch.wait.max.ms", "50")
         .set("reconnect.backoff.max.ms", "500")
         .create()?;
-    Ok(Connection(Some(consumer)))
+    Ok(consumer)
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<Option<i32>> {

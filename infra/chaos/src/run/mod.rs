@@ -10,6 +10,7 @@
 //! | `cluster.rs`, `leaderless.rs` | one of several nodes is struck; a partition without a leader |
 //! | `watch.rs` | recovery times, what processes hold (I13), what they log (I14) |
 //! | `world.rs` | what all of these share |
+//! | `judge.rs` | what the log and the databases say in the end |
 //! | `report.rs` | what came out |
 //!
 //! The schedule and the requests of each client follow from the seed. How they fall together does
@@ -32,6 +33,7 @@ use tokio::runtime::Runtime;
 pub mod client;
 pub mod cluster;
 pub mod faults;
+mod judge;
 pub mod leaderless;
 pub mod load;
 pub mod noise;
@@ -41,7 +43,7 @@ pub mod schedule;
 pub mod watch;
 pub mod world;
 
-use crate::audit::{self, AuditSettings, database::Databases, differences::Invariant};
+use crate::audit::{self, AuditSettings};
 use client::Client;
 use fleet::{Instance, Launch, Profile, Service};
 use load::Worker;
@@ -238,7 +240,7 @@ fn storm(
     (kafka, mongo): (&str, &str),
     folder: &std::path::Path,
 ) -> anyhow::Result<Report> {
-    let audit_settings = quiet(kafka, mongo);
+    let audit_settings = judge::quiet(kafka, mongo);
     let mongo = runtime.block_on(audit::connect(mongo))?;
     let fresh = (watch::held(world), runtime.block_on(watch::sessions(&mongo)));
     // The load's clock, which the schedule follows, starts here.
@@ -301,7 +303,7 @@ fn storm(
     }
     world.sleep(CALM_DOWN);
     let judged = runtime.block_on(async {
-        let judged = judge(world, &audit_settings, &mongo, (&struck, &probes));
+        let judged = judge::judge(world, &audit_settings, &mongo, (&struck, &probes));
         tokio::time::timeout(JUDGED_WITHIN, judged).await
     });
     let Ok(judged) = judged else {
@@ -309,7 +311,7 @@ fn storm(
     };
     let (mut audit, leaderless, sessions) = judged?;
     let found = &mut audit.differences;
-    i5_all_is_final_in_time(settled_after, healed, found);
+    judge::i5_all_is_final_in_time(settled_after, healed, found);
     watch::i13_everything_is_given_back(world, &fresh.0, found);
     watch::i13_no_session_is_left(fresh.1, sessions, found);
     watch::i14_logs_are_clean(folder, &world.secret, found)?;
@@ -321,39 +323,6 @@ fn storm(
         settled_after,
         (audit, leaderless),
     ))
-}
-
-/// What the log and the databases say.
-async fn judge(
-    world: &World,
-    settings: &AuditSettings,
-    mongo: &mongodb::Client,
-    (struck, probes): (&[faults::Struck], &[watch::Probes]),
-) -> anyhow::Result<(audit::Audit, Vec<leaderless::Window>, Option<(i64, i64)>)> {
-    let ledger = lock(&world.ledger).clone();
-    let mut audit = audit::audit(settings, Some(&ledger)).await?;
-    let found = &mut audit.differences;
-    odd::i9_each_odd_record_has_its_fate(world, mongo, found).await?;
-    odd::i15_nobody_waits_for_an_odd_record(world, mongo, found).await?;
-    let leaderless = leaderless::look(mongo, (struck, probes), world.began_at, found).await?;
-    Ok((audit, leaderless, watch::sessions(mongo).await))
-}
-
-/// The system is quiet: nothing may be under way, and there is one clock.
-fn quiet(kafka: &str, mongo: &str) -> AuditSettings {
-    AuditSettings {
-        kafka: kafka.to_owned(),
-        mongo: mongo.to_owned(),
-        topic: TOPIC.to_owned(),
-        databases: Databases {
-            customers: "customers".to_owned(),
-            orders: "orders".to_owned(),
-        },
-        customers_group: "customer-service".to_owned(),
-        orders_group: "order-service".to_owned(),
-        grace: Duration::ZERO,
-        skew: Duration::ZERO,
-    }
 }
 
 /// Waits until nothing is open, in an outbox or unread; how long that took.
@@ -383,22 +352,6 @@ fn unread(settings: &AuditSettings) -> Option<i64> {
         .map(|group| audit::topic::lag(&settings.kafka, &settings.topic, group).ok())
         .map(|lag| lag.map(|lag| lag.iter().sum::<i64>()))
         .sum()
-}
-
-fn i5_all_is_final_in_time(
-    settled_after: Option<f64>,
-    healed: bool,
-    found: &mut audit::differences::Differences,
-) {
-    let fault = match (healed, settled_after) {
-        (true, Some(_)) => None,
-        (false, _) => Some("not every instance became ready after the last fault".to_owned()),
-        (true, None) => Some(format!(
-            "{FINAL_WITHIN:?} after the last fault there are open orders, full outboxes, records that are tried again, \
-             or unread ones"
-        )),
-    };
-    found.check(Invariant::FinalInTime, "the system", fault);
 }
 
 fn progress(world: &World, runtime: &Runtime, mongo: &mongodb::Client, length: Duration, done: &AtomicBool) {
