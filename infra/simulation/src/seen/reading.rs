@@ -36,7 +36,7 @@ pub(super) fn pause(parked: &ParkedRecord) -> Option<Duration> {
     }
 }
 
-/// The order whose state this record moves, read without the help of the services.
+/// The subject of this record, as the contracts read it; none where it cannot be read.
 pub(super) fn subject(record: &ConsumedRecord) -> Option<OrderId> {
     let received = Received::read(record).ok()?;
     let known = EventType::named(contracts::EVENTS, &received.name)?;
