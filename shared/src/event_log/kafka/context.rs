@@ -52,13 +52,21 @@ impl ConsumerContext for MemberContext {
         }
     }
 
+    /// What is new is read or paused like everything else. librdkafka remembers a pause over
+    /// assignments: a partition that was given back while all were paused would stand still for good.
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance
-            && list.count() > 0
-            && self.0.paused.load(Ordering::Acquire)
-            && let Err(error) = consumer.pause(list)
-        {
-            self.0.link.warn(&format!("new partitions not paused: {error}"));
+        let Rebalance::Assign(list) = rebalance else {
+            return;
+        };
+        let done = match self.0.paused.load(Ordering::Acquire) {
+            _ if list.count() == 0 => return,
+            true => consumer.pause(list),
+            false => consumer.resume(list),
+        };
+        if let Err(error) = done {
+            self.0
+                .link
+                .warn(&format!("new partitions neither paused nor resumed: {error}"));
         }
     }
 

@@ -60,6 +60,7 @@ macro_rules! event_log_conformance {
             the_lag_is_what_is_not_done_and_how_old_it_is
             members_share_the_partitions_and_see_each_record_once
             what_a_leaving_member_held_goes_to_the_others
+            a_partition_given_back_while_paused_is_read_when_it_comes_back
             a_member_that_vanishes_is_replaced
             a_store_of_an_earlier_assignment_is_ignored
         }

@@ -7,21 +7,21 @@ use super::{
 };
 use shared::event_log::{ConsumedRecord, EventLog};
 
+fn holds_all(reader: &Reader) -> bool {
+    reader.held.len() == PARTITIONS as usize
+}
+
+fn hold_half(readers: &[&mut Reader]) -> bool {
+    let half = PARTITIONS as usize / 2;
+    readers.iter().all(|reader| reader.held.len() == half)
+}
+
 /// Two members who hold all partitions between them.
 async fn two_members(log: &dyn EventLog, group: &str, topic: &str) -> (Reader, Reader) {
     let mut first = Reader::join(log, group, topic);
-    first
-        .until("the first member holds all", |reader| {
-            reader.held.len() == PARTITIONS as usize
-        })
-        .await;
+    first.until("the first member holds all", holds_all).await;
     let mut second = Reader::join(log, group, topic);
-    drive(&mut [&mut first, &mut second], "both hold half", |readers| {
-        readers
-            .iter()
-            .all(|reader| reader.held.len() == PARTITIONS as usize / 2)
-    })
-    .await;
+    drive(&mut [&mut first, &mut second], "both hold half", hold_half).await;
     let held: BTreeSet<_> = first.held.keys().chain(second.held.keys()).collect();
     assert_eq!(held.len(), PARTITIONS as usize, "a partition is held twice");
     (first, second)
@@ -63,11 +63,7 @@ pub async fn what_a_leaving_member_held_goes_to_the_others(subject: &impl LogUnd
     second.store_all();
     let before: BTreeSet<usize> = first.numbers().into_iter().collect();
     first.close().await;
-    second
-        .until("the other holds all", |reader| {
-            reader.held.len() == PARTITIONS as usize
-        })
-        .await;
+    second.until("the other holds all", holds_all).await;
     publish_numbers(&*log, &topic, 200..300).await;
     second
         .until("the other sees what follows", |reader| {
@@ -85,6 +81,22 @@ pub async fn what_a_leaving_member_held_goes_to_the_others(subject: &impl LogUnd
         expected,
         "what was stored is not told again, all else once"
     );
+}
+
+/// Promise: a pause ends with its resume for partitions, too, that others held meanwhile.
+pub async fn a_partition_given_back_while_paused_is_read_when_it_comes_back(subject: &impl LogUnderTest) {
+    let (log, topic) = log_with_topic(subject).await;
+    let group = unique("group");
+    let mut first = Reader::join(&*log, &group, &topic);
+    first.until("it holds all", holds_all).await;
+    first.consumer.pause();
+    let mut second = Reader::join(&*log, &group, &topic);
+    drive(&mut [&mut first, &mut second], "both hold half", hold_half).await;
+    first.consumer.resume();
+    second.close().await;
+    first.until("it holds all again", holds_all).await;
+    publish_numbers(&*log, &topic, 0..200).await;
+    first.until_numbers(0..200).await;
 }
 
 /// Promise: what a member did not store when it vanished is told to another.
@@ -111,12 +123,7 @@ pub async fn a_store_of_an_earlier_assignment_is_ignored(subject: &impl LogUnder
     first.until_numbers(0..100).await;
     let earlier = first.held.clone();
     let mut second = Reader::join(&*log, &group, &topic);
-    drive(&mut [&mut first, &mut second], "both hold half", |readers| {
-        readers
-            .iter()
-            .all(|reader| reader.held.len() == PARTITIONS as usize / 2)
-    })
-    .await;
+    drive(&mut [&mut first, &mut second], "both hold half", hold_half).await;
     let lost: BTreeSet<_> = second.held.keys().copied().collect();
     // The other one has been told them, so a store of its own would count.
     let of_lost = |record: &&ConsumedRecord| lost.contains(&record.position.partition);
