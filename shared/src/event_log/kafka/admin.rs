@@ -91,7 +91,7 @@ pub(super) fn prepare(
 ) -> Result<(), LogError> {
     let until = Instant::now() + PREPARE;
     let left = || until.saturating_duration_since(Instant::now());
-    let admin = AdminClient::from_config_and_context(config, Linked(Arc::clone(link)))
+    let admin = AdminClient::from_config_and_context(config, Linked::new(link))
         .map_err(|error| LogError::Refused(format!("Kafka administration: {error}")))?;
     let mut missing = Vec::new();
     for topic in topics {

@@ -33,12 +33,14 @@ pub(super) struct Ages {
 
 impl Ages {
     /// Asks as a client of these settings; joins no group.
-    pub(super) fn new(config: ClientConfig, link: Arc<Link>) -> Self {
+    pub(super) fn new(mut config: ClientConfig, link: Arc<Link>) -> Self {
         let client = None;
+        // They would pile up: nobody polls this client.
+        config.set("statistics.interval.ms", "0");
         Self { config, link, client }
     }
 
-    /// When this record was written. Blocks.
+    /// When this record was written. Blocks. After a failure the next question is asked by a new client.
     pub(super) fn written(
         &mut self,
         topic: &str,
@@ -47,20 +49,20 @@ impl Ages {
     ) -> KafkaResult<SystemTime> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => BaseConsumer::from_config_and_context(&self.config, Linked(Arc::clone(&self.link)))?,
+            None => BaseConsumer::from_config_and_context(&self.config, Linked::new(&self.link))?,
         };
-        let client = self.client.insert(client);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // At `from` it is written already, before `until` it is not.
         let (mut from, mut until) = (0, i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         while until - from > 1 {
             let time = from + (until - from) / 2;
-            if first_since(client, topic, partition, time)?.is_some_and(|first| first <= offset) {
+            if first_since(&client, topic, partition, time)?.is_some_and(|first| first <= offset) {
                 from = time;
             } else {
                 until = time;
             }
         }
+        self.client = Some(client);
         Ok(UNIX_EPOCH + Duration::from_millis(u64::try_from(from).unwrap_or(0)))
     }
 }

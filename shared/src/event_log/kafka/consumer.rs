@@ -164,6 +164,9 @@ fn poll(consumer: &BaseConsumer<MemberContext>, member: &Member, orders: &Orders
         }
         member.pass_on_stored(consumer);
         look_at_group(consumer, member);
+        member
+            .known_brokers
+            .remind(consumer.client(), member.link.brokers());
         paused = follow(consumer, member, paused);
         let mut next = consumer.poll(if paused { POLL_PAUSED } else { POLL });
         while let Some(polled) = next.take() {

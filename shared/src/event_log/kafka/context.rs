@@ -35,6 +35,10 @@ impl ClientContext for MemberContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let brokers = statistics.brokers.values();
+        self.0
+            .known_brokers
+            .heard(brokers.map(|broker| broker.source.as_str()));
         self.0.heard(&statistics);
     }
 }

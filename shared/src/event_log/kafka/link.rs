@@ -9,7 +9,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -17,11 +17,13 @@ use std::{
 
 use rdkafka::{
     ClientContext,
+    client::Client,
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
+use super::brokers::KnownBrokers;
 use crate::event_log::LogError;
 
 /// At most one warning of each kind in this time.
@@ -104,6 +106,11 @@ impl Link {
         }
     }
 
+    /// As they were configured.
+    pub(super) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     /// Whether no broker could be reached when last tried.
     pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
@@ -183,7 +190,24 @@ pub(super) fn route(level: RDKafkaLogLevel, facility: &str, text: &str) {
 }
 
 /// The context of clients that need nothing but the link.
-pub(super) struct Linked(pub(super) std::sync::Arc<Link>);
+pub(super) struct Linked {
+    link: Arc<Link>,
+    known: KnownBrokers,
+}
+
+impl Linked {
+    pub(super) fn new(link: &Arc<Link>) -> Self {
+        Self {
+            link: Arc::clone(link),
+            known: KnownBrokers::default(),
+        }
+    }
+
+    /// To be called now and then by the thread that polls the client.
+    pub(super) fn remind(&self, client: &Client<Self>) {
+        self.known.remind(client, &self.link.brokers);
+    }
+}
 
 impl ClientContext for Linked {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -191,7 +215,11 @@ impl ClientContext for Linked {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.complained(code(&error), reason);
+        self.link.complained(code(&error), reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.known.told(statistics);
     }
 }
 

@@ -25,6 +25,7 @@ use rdkafka::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
+    brokers::KnownBrokers,
     health::Status,
     lag::{Standing, Upset},
     link::{Link, lock},
@@ -50,6 +51,7 @@ pub(super) struct Member {
     pub(super) handling: Mutex<Progress>,
     pub(super) status: Mutex<Status>,
     pub(super) losses: Mutex<Losses>,
+    pub(super) known_brokers: KnownBrokers,
     /// What times are counted from.
     origin: Instant,
 }
@@ -106,6 +108,7 @@ impl Member {
             handling: Mutex::new(Progress::default()),
             status: Mutex::new(Status::default()),
             losses: Mutex::new(Losses::default()),
+            known_brokers: KnownBrokers::default(),
             origin: Instant::now(),
         }
     }

@@ -38,6 +38,7 @@ use super::{Delivery, EventLog, LogError, Record, Subscribed, Subscription, Tail
 
 mod admin;
 mod age;
+mod brokers;
 mod consumer;
 mod context;
 mod health;
@@ -135,6 +136,8 @@ impl KafkaSettings {
             // A request in all weathers: an idle connection, too, is found to be dead before it is
             // needed. Notices as well a topic that is created later, and added partitions.
             .set("topic.metadata.refresh.interval.ms", millis(ASK_EVERY))
+            // What the lag and readiness are told from, and whether a client still knows a broker.
+            .set("statistics.interval.ms", "1000")
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "1000")
             .set("log.connection.close", "false")
@@ -195,9 +198,7 @@ impl KafkaSettings {
             .set("fetch.error.backoff.ms", "100")
             // Records end the wait at once, but a new or resumed partition is asked for only with the
             // next request: this is how long such a partition may stand still.
-            .set("fetch.wait.max.ms", "100")
-            // What the lag and readiness are told from.
-            .set("statistics.interval.ms", "1000");
+            .set("fetch.wait.max.ms", "100");
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("group.protocol", "classic")

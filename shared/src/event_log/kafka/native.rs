@@ -1,12 +1,12 @@
 //! What rdkafka's safe interface cannot do, by librdkafka's own. The only unsafe code of the workspace.
 //!
 //! Why: rdkafka takes the name of a header for text and panics where it is not (`Headers::get`, 0.39),
-//! on the thread that polls; and it does not tell the generation of a member, which is the only sign
-//! of a membership without partitions under `group.protocol=consumer`.
+//! on the thread that polls; it does not tell the generation of a member, which is the only sign of a
+//! membership without partitions under `group.protocol=consumer`; and it tells no client of brokers.
 
 #![allow(
     unsafe_code,
-    reason = "rdkafka 0.39 neither reads nor writes header names of any bytes, and hides the member's generation"
+    reason = "rdkafka 0.39 neither reads nor writes header names of any bytes, hides the member's generation, and adds no brokers"
 )]
 
 use std::{
@@ -15,8 +15,9 @@ use std::{
 };
 
 use rdkafka::{
+    ClientContext,
     bindings::{
-        rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+        rd_kafka_brokers_add, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
         rd_kafka_consumer_group_metadata_generation_id, rd_kafka_header_add, rd_kafka_header_get_all,
         rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_version,
     },
@@ -129,6 +130,13 @@ pub(super) fn owned(headers: &[Header]) -> OwnedHeaders {
         }
     }
     owned
+}
+
+/// Tells a client of brokers to ask, `host:port` each, separated by commas.
+pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &CStr) {
+    // SAFETY: the client is alive, for it is borrowed; librdkafka copies the text and takes its own locks.
+    // It answers how many it took, which is less than all only where an address cannot be read.
+    unsafe { rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
 }
 
 /// Whether the group's coordinator has taken this member in, with partitions or without.

@@ -29,6 +29,7 @@ use rdkafka::{
 use tokio::sync::oneshot;
 
 use super::{
+    brokers::KnownBrokers,
     link::{Link, code, route},
     native,
 };
@@ -66,6 +67,7 @@ pub(super) struct Deliveries {
     number: u64,
     link: Arc<Link>,
     publisher: Weak<Publisher>,
+    known_brokers: KnownBrokers,
 }
 
 impl Publisher {
@@ -162,6 +164,7 @@ impl Publisher {
             number,
             link: Arc::clone(&self.link),
             publisher: Arc::downgrade(self),
+            known_brokers: KnownBrokers::default(),
         };
         let producer = BaseProducer::from_config_and_context(&self.config, context)
             .map_err(|error| LogError::Refused(format!("Kafka producer: {error}")))?;
@@ -172,6 +175,8 @@ impl Publisher {
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Acquire) {
+                    let context = polled.client().context();
+                    context.known_brokers.remind(polled.client(), context.link.brokers());
                     // A panic costs the answer of one record, which its publisher takes for unconfirmed;
                     // without this thread no record would ever be answered again.
                     if catch_unwind(AssertUnwindSafe(|| polled.poll(POLL))).is_err() {
@@ -245,6 +250,10 @@ impl ClientContext for Deliveries {
             }
             code => self.link.complained(code, reason),
         }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.known_brokers.told(statistics);
     }
 }
 

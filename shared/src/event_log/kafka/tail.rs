@@ -67,8 +67,7 @@ fn open(
     from: TailFrom,
 ) -> Result<BaseConsumer<Linked>, LogError> {
     let refused = |error: KafkaError| LogError::Refused(format!("Kafka consumer: {error}"));
-    let consumer =
-        BaseConsumer::from_config_and_context(config, Linked(Arc::clone(link))).map_err(refused)?;
+    let consumer = BaseConsumer::from_config_and_context(config, Linked::new(link)).map_err(refused)?;
     let until = Instant::now() + DEADLINE;
     let left = || until.saturating_duration_since(Instant::now());
     let partitions = match admin::find(consumer.client(), link, topic, left())? {
@@ -102,6 +101,7 @@ fn read(
     records: &UnboundedSender<ConsumedRecord>,
 ) {
     while !records.is_closed() {
+        consumer.context().remind(consumer.client());
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
                 link.heard();

@@ -20,6 +20,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 mod bytes;
 mod commits;
 mod dangers;
+mod forgetful;
 mod mock;
 mod progress;
 mod real;
