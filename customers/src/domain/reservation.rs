@@ -207,11 +207,14 @@ mod tests {
 
     #[test]
     fn an_order_within_the_available_credit_is_reserved() {
-        let (customer, reservation) = held(1000);
-        assert_eq!(
-            (customer.reserved, customer.available()),
-            (Money::units(1000), Money::ZERO)
-        );
+        let (reserved, reservation) = held(1000);
+        assert_eq!(reserved.available(), Money::ZERO);
+        let expected = Customer {
+            reserved: Money::units(1000),
+            updated_at: Timestamp(5),
+            ..customer(1000)
+        };
+        assert_eq!(reserved, expected);
         assert!(reservation.validation().unwrap().is_valid);
     }
 
@@ -254,14 +257,21 @@ mod tests {
     #[test]
     fn a_cancelled_order_gives_its_credit_back_once() {
         let (customer, reservation) = held(800);
-        let Release::Released(customer, released) = cancel(&customer, Some(&reservation)) else {
-            panic!("what is held is released");
+        let released = Reservation {
+            state: ReservationState::Released,
+            updated_at: Timestamp(6),
+            ..reservation.clone()
+        };
+        let given_back = Customer {
+            reserved: Money::ZERO,
+            updated_at: Timestamp(6),
+            ..customer.clone()
         };
         assert_eq!(
-            (customer.reserved, released.state),
-            (Money::ZERO, ReservationState::Released)
+            cancel(&customer, Some(&reservation)),
+            Release::Released(given_back.clone(), released.clone())
         );
-        assert_eq!(cancel(&customer, Some(&released)), Release::Nothing);
+        assert_eq!(cancel(&given_back, Some(&released)), Release::Nothing);
     }
 
     #[test]

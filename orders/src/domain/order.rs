@@ -238,7 +238,12 @@ mod tests {
             &validation(true, None),
             Timestamp(2),
         ));
-        assert_eq!((order.status, order.reason), (OrderStatus::Shipped, None));
+        let shipped = Order {
+            status: OrderStatus::Shipped,
+            updated_at: Timestamp(2),
+            ..created()
+        };
+        assert_eq!(order, shipped);
         assert!(matches!(announced, Final::Shipped(event) if event.amount == Some(Money::units(800))));
     }
 
@@ -257,10 +262,13 @@ mod tests {
                 &validation(false, given),
                 Timestamp(2),
             ));
-            assert_eq!(
-                (order.status, order.reason),
-                (OrderStatus::Cancelled, Some(reason))
-            );
+            let cancelled = Order {
+                status: OrderStatus::Cancelled,
+                reason: Some(reason),
+                updated_at: Timestamp(2),
+                ..created()
+            };
+            assert_eq!(order, cancelled);
             assert!(matches!(announced, Final::Cancelled(event) if event.reason == Some(reason)));
         }
     }
