@@ -52,6 +52,46 @@ fn orders_are_shipped_and_cancelled_and_kill_nine_keeps_the_data() {
 }
 
 #[test]
+fn the_log_tells_what_each_service_has_done() {
+    let data = Directory::new();
+    let stack = start(&data);
+    let customer = Uuid::now_v7();
+    let new = json!({ "id": customer, "name": "Ada", "creditLimit": 1 });
+    assert_eq!(stack.customers.post("/api/customers", new).0, 201);
+    let path = format!("/api/Customer/{customer}");
+    assert_eq!(stack.customers.put(&path, json!(1000)).0, 200);
+    let order = |amount, status| {
+        let new = json!({ "customerId": customer, "amount": amount });
+        let (_, order) = stack.orders.post("/api/orders?wait=20s", new);
+        assert_eq!(order["status"], status);
+        order["id"].as_str().expect("an id").to_owned()
+    };
+    let (shipped, refused) = (order(800, "Shipped"), order(300, "Cancelled"));
+    let cancel = format!("/api/orders/{shipped}/cancel");
+    assert_eq!(stack.orders.post(&cancel, json!({})).0, 409);
+    let customer = customer.to_string();
+    for (service, what, id) in [
+        ("customers", "customer created", &customer),
+        ("customers", "credit limit is set", &customer),
+        ("orders", "order created", &shipped),
+        ("customers", "credit reserved", &shipped),
+        ("orders", "order shipped", &shipped),
+        ("orders", "order is final already, unchanged", &shipped),
+        ("orders", "order created", &refused),
+        ("customers", "credit refused", &refused),
+        ("orders", "order cancelled", &refused),
+        ("customers", "nothing held, nothing released", &refused),
+    ] {
+        let begin = format!("{service} RepositoryActor {what} ");
+        support::eventually("it stands in the log", || {
+            let log = stack.process.output();
+            let told = log.lines().any(|line| line.contains(&begin) && line.contains(id));
+            told.then_some(()).ok_or_else(|| format!("{begin}{id}:\n{log}"))
+        });
+    }
+}
+
+#[test]
 fn every_acknowledged_order_is_final_after_kill_nine_under_load() {
     let data = Directory::new();
     let mut stack = start(&data);
