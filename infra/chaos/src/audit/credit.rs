@@ -122,11 +122,7 @@ impl Credit {
             }
         }
         self.add_limits(log);
-        self.steps.sort_by(|a, b| {
-            (a.customer, a.at, a.what)
-                .partial_cmp(&(b.customer, b.at, b.what))
-                .unwrap_or(Ordering::Equal)
-        });
+        in_order(&mut self.steps);
         for steps in self.steps.chunk_by(|a, b| a.customer == b.customer) {
             let row = self.customers.get(&steps[0].customer);
             i11_replaying_gives_the_same_decisions(row, steps, skew, found);
@@ -169,6 +165,11 @@ impl Credit {
         }
         self.steps.retain(|step| !incomplete.contains(&step.customer));
     }
+}
+
+/// By customer and time; in the same millisecond what gives credit comes first.
+fn in_order(steps: &mut [Step]) {
+    steps.sort_by_key(|step| (step.customer, step.at, step.what));
 }
 
 fn i1_nothing_negative_is_reserved(row: &CustomerRow, found: &mut Differences) {
@@ -230,18 +231,7 @@ fn i11_replaying_gives_the_same_decisions(
             What::Limit(_) => replay.limit = Some(step.amount),
             What::Release => replay.release(step),
             What::Reserve => {
-                // Within the same millisecond, and between clocks, limits may have come in any order.
-                let near =
-                    |other: &&Step| matches!(other.what, What::Limit(_)) && apart(other.at, step.at) <= skew;
-                let limits = steps[..number]
-                    .iter()
-                    .rev()
-                    .take_while(|other| apart(other.at, step.at) <= skew);
-                let later = steps[number..]
-                    .iter()
-                    .take_while(|other| apart(other.at, step.at) <= skew);
-                let limit = limits.chain(later).filter(near).map(|other| other.amount).max();
-                let limit = limit.max(replay.limit_before(step.at, skew));
+                let limit = replay.limits(steps, number, skew).max().flatten();
                 let fault = match limit.and_then(|limit| limit.checked_sub(replay.reserved)) {
                     Some(available) if available >= step.amount => None,
                     Some(available) => Some(format!(
@@ -257,7 +247,8 @@ fn i11_replaying_gives_the_same_decisions(
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
             }
             What::Refuse(reason) => {
-                let fault = replay.wrongly_refused(step, reason, REFUSED_ON + skew);
+                let limit = replay.limits(steps, number, skew).min().flatten();
+                let fault = replay.wrongly_refused(step, reason, limit, REFUSED_ON + skew);
                 found.check(Invariant::ReplayAgrees, order, fault);
                 continue;
             }
@@ -307,20 +298,39 @@ impl Replay {
         self.limit.and_then(|limit| limit.checked_sub(self.reserved))
     }
 
-    /// The largest limit in force at this time, or a skew before it.
-    fn limit_before(&self, at: Timestamp, skew: Duration) -> Option<Money> {
-        let mut largest = self.limit;
-        for (since, limit, _) in self.past.iter().rev() {
-            largest = largest.max(*limit);
-            if *since < at && at.since(*since) > skew {
-                break;
-            }
-        }
-        largest
+    /// The limits that may have been in force at a step: within the same millisecond, and between
+    /// clocks, they may have come in any order.
+    fn limits<'a>(
+        &'a self,
+        steps: &'a [Step],
+        number: usize,
+        skew: Duration,
+    ) -> impl Iterator<Item = Option<Money>> + 'a {
+        let at = steps[number].at;
+        let is_near = move |step: &&Step| apart(step.at, at) <= skew;
+        let near = steps[..number].iter().rev().take_while(is_near);
+        let near = near.chain(steps[number..].iter().take_while(is_near));
+        let near = near.filter(|step| matches!(step.what, What::Limit(_)));
+        // Up to the one that was in force before any of those.
+        let is_later = move |since: Timestamp| since >= at || at.since(since) <= skew;
+        let mut later = true;
+        let past = self.past.iter().rev().take_while(move |(since, ..)| {
+            let take = later;
+            later = is_later(*since);
+            take
+        });
+        let past = past.map(|(_, limit, _)| *limit);
+        near.map(|step| Some(step.amount)).chain([self.limit]).chain(past)
     }
 
     /// A refusal was wrong if all that it may rest on speaks against it.
-    fn wrongly_refused(&mut self, step: &Step, reason: Refusal, window: Duration) -> Option<String> {
+    fn wrongly_refused(
+        &mut self,
+        step: &Step,
+        reason: Refusal,
+        limit: Option<Money>,
+        window: Duration,
+    ) -> Option<String> {
         while self.past.len() > 1 && step.at.since(self.past[1].0) > window {
             self.past.pop_front();
         }
@@ -338,7 +348,8 @@ impl Replay {
             .map(|(_, _, available)| *available)
             .min()
             .flatten()?;
-        let least = least.min(self.available()?.checked_sub(self.released_at(step.at))?);
+        let reserved = self.reserved.checked_add(self.released_at(step.at))?;
+        let least = least.min(limit?.checked_sub(reserved)?);
         let wrong = reason == Refusal::UnknownCustomer || least >= step.amount;
         wrong.then(|| {
             format!(
@@ -355,4 +366,43 @@ fn about(row: &CustomerRow) -> String {
 
 fn apart(a: Timestamp, b: Timestamp) -> Duration {
     a.since(b).max(b.since(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSED: What = What::Refuse(Refusal::InsufficientCredit);
+    /// Long after the customer was created.
+    const LATER: i64 = 100_000;
+
+    /// Differences that the replay of these steps finds: what, when, how much.
+    fn replayed(steps: &[(What, i64, i64)]) -> u64 {
+        let step = |(number, &(what, at, units)): (usize, &(What, i64, i64))| Step {
+            customer: Uuid::nil(),
+            at: Timestamp(at),
+            what,
+            amount: Money::units(units),
+            order: Uuid::from_u128(number as u128),
+        };
+        let mut steps: Vec<_> = steps.iter().enumerate().map(step).collect();
+        in_order(&mut steps);
+        let mut found = Differences::default();
+        i11_replaying_gives_the_same_decisions(None, &steps, Duration::ZERO, &mut found);
+        found.total()
+    }
+
+    #[test]
+    fn a_refusal_is_wrong_only_where_there_was_credit_all_the_time() {
+        let with = |more: &[_]| replayed(&[&[(What::Limit(0), 0, 100)], more].concat());
+        assert_eq!(with(&[(REFUSED, LATER, 101)]), 0);
+        assert_eq!(with(&[(REFUSED, LATER, 100)]), 1);
+        // Decided together, in this order: what is left is too little, and a limit comes too late.
+        let reserved = (What::Reserve, LATER, 60);
+        let raised = (What::Limit(1), LATER, 1000);
+        assert_eq!(with(&[reserved, (REFUSED, LATER, 41), raised]), 0);
+        assert_eq!(with(&[reserved, (REFUSED, LATER, 40), raised]), 1);
+        assert_eq!(with(&[raised, (What::Reserve, LATER, 500)]), 0);
+        assert_eq!(with(&[(What::Reserve, LATER, 500)]), 1);
+    }
 }
