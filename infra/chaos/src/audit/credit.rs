@@ -7,7 +7,6 @@
 //! may rest on what was read a while before.
 
 use std::{
-    cmp::Ordering,
     collections::{HashMap, VecDeque},
     time::Duration,
 };
