@@ -230,7 +230,7 @@ fn i11_replaying_gives_the_same_decisions(
             What::Limit(_) => replay.limit = Some(step.amount),
             What::Release => replay.release(step),
             What::Reserve => {
-                let limit = replay.limits(steps, number, skew).max().flatten();
+                let limit = replay.limits(&steps[number..], skew).max().flatten();
                 let fault = match limit.and_then(|limit| limit.checked_sub(replay.reserved)) {
                     Some(available) if available >= step.amount => None,
                     Some(available) => Some(format!(
@@ -246,7 +246,7 @@ fn i11_replaying_gives_the_same_decisions(
                 replay.reserved = replay.reserved.checked_add(step.amount).unwrap_or_default();
             }
             What::Refuse(reason) => {
-                let limit = replay.limits(steps, number, skew).min().flatten();
+                let limit = replay.limits(&steps[number..], skew).min().flatten();
                 let fault = replay.wrongly_refused(step, reason, limit, REFUSED_ON + skew);
                 found.check(Invariant::ReplayAgrees, order, fault);
                 continue;
@@ -297,29 +297,16 @@ impl Replay {
         self.limit.and_then(|limit| limit.checked_sub(self.reserved))
     }
 
-    /// The limits that may have been in force at a step: within the same millisecond, and between
-    /// clocks, they may have come in any order.
-    fn limits<'a>(
-        &'a self,
-        steps: &'a [Step],
-        number: usize,
-        skew: Duration,
-    ) -> impl Iterator<Item = Option<Money>> + 'a {
-        let at = steps[number].at;
-        let is_near = move |step: &&Step| apart(step.at, at) <= skew;
-        let near = steps[..number].iter().rev().take_while(is_near);
-        let near = near.chain(steps[number..].iter().take_while(is_near));
+    /// The limits that may have been in force at the first of these steps, which are still to come:
+    /// within the same millisecond, and between clocks, limits may have come in any order.
+    fn limits<'a>(&'a self, to_come: &'a [Step], skew: Duration) -> impl Iterator<Item = Option<Money>> + 'a {
+        let at = to_come[0].at;
+        let before = self.past.iter().rposition(|(since, ..)| at.since(*since) > skew);
+        let past = self.past.range(before.unwrap_or(0)..);
+        let near = to_come.iter().take_while(move |step| apart(step.at, at) <= skew);
         let near = near.filter(|step| matches!(step.what, What::Limit(_)));
-        // Up to the one that was in force before any of those.
-        let is_later = move |since: Timestamp| since >= at || at.since(since) <= skew;
-        let mut later = true;
-        let past = self.past.iter().rev().take_while(move |(since, ..)| {
-            let take = later;
-            later = is_later(*since);
-            take
-        });
-        let past = past.map(|(_, limit, _)| *limit);
-        near.map(|step| Some(step.amount)).chain([self.limit]).chain(past)
+        past.map(|(_, limit, _)| *limit)
+            .chain(near.map(|step| Some(step.amount)))
     }
 
     /// A refusal was wrong if all that it may rest on speaks against it.

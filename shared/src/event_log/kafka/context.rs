@@ -62,15 +62,16 @@ impl ConsumerContext for MemberContext {
         let Rebalance::Assign(list) = rebalance else {
             return;
         };
+        if list.count() == 0 {
+            return;
+        }
         let done = match self.0.paused.load(Ordering::Acquire) {
-            _ if list.count() == 0 => return,
             true => consumer.pause(list),
             false => consumer.resume(list),
         };
         if let Err(error) = done {
-            self.0
-                .link
-                .warn(&format!("new partitions neither paused nor resumed: {error}"));
+            let reason = format!("new partitions neither paused nor resumed: {error}");
+            self.0.link.warn(&reason);
         }
     }
 

@@ -73,10 +73,7 @@ impl Broker {
 
     /// Version 1: the brokers, the controller, and one topic of one partition.
     fn metadata(&self) -> Vec<u8> {
-        let broker = match self.names_itself.load(Ordering::SeqCst) {
-            true => Some(ID),
-            false => None,
-        };
+        let broker = self.names_itself.load(Ordering::SeqCst).then_some(ID);
         self.answers[usize::from(broker.is_some())].fetch_add(1, Ordering::SeqCst);
         let leader = broker.unwrap_or(-1);
         let mut answer = Vec::new();
