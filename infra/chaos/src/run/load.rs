@@ -357,6 +357,8 @@ impl<'a> Worker<'a> {
             let url = world.url(service, &mut self.random);
             match ask(self, url) {
                 Ok((503, _)) => count(&world.counts.unavailable),
+                // The service was frozen between accepting the connection and reading the request.
+                Ok((408, _)) => count(&world.counts.timeouts),
                 Ok(answer) => return Some(answer),
                 Err(ureq::Error::Timeout(_)) => count(&world.counts.timeouts),
                 Err(_) => count(&world.counts.broken),
