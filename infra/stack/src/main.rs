@@ -8,7 +8,7 @@ use shared::{
     event_log::{Tail, TailFrom},
     logging,
     operator::Parked,
-    program::{fail, refuse, until_stopped},
+    program::{StopSignals, fail, refuse, until_stopped},
 };
 use stack::{
     demo,
@@ -38,10 +38,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &StackSettings) -> ExitCode {
+    let signals = StopSignals::new();
     match start_system(settings).await {
         Ok(system) => {
             print!("{}", system.welcome());
-            until_stopped(system.services).await
+            until_stopped(system.services, signals).await
         }
         Err(error) => fail(&format!("{error:#}")),
     }
@@ -60,6 +61,7 @@ fn parked_at_each(parked: &Parked, settings: &StackSettings) -> ExitCode {
 }
 
 async fn play(settings: &StackSettings) -> ExitCode {
+    let mut signals = StopSignals::new();
     let system = match start_system(settings).await {
         Ok(system) => system,
         Err(error) => return fail(&format!("{error:#}")),
@@ -74,7 +76,7 @@ async fn play(settings: &StackSettings) -> ExitCode {
     let played = tokio::select! {
         biased;
         played = played => played,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = signals.next() => Err(anyhow::anyhow!("interrupted")),
     };
     system.stop().await;
     match played {

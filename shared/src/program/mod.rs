@@ -6,6 +6,8 @@
 
 use std::{io::Write, process::ExitCode};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::{service::Running, settings::SettingError};
 
 #[cfg(all(feature = "kafka", feature = "mongo"))]
@@ -32,16 +34,16 @@ pub fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs services until SIGINT, SIGTERM or the death of an actor that one of them cannot do without,
+/// Runs services until a signal or the death of an actor that one of them cannot do without,
 /// then stops them. A second signal ends the process at once.
-pub async fn until_stopped(mut services: Vec<Running>) -> ExitCode {
+pub async fn until_stopped(mut services: Vec<Running>, mut signals: StopSignals) -> ExitCode {
     let death = async {
         let deaths = services.iter_mut().map(|service| Box::pin(service.death()));
         futures_util::future::select_all(deaths).await.0
     };
     let died = tokio::select! {
         biased;
-        () = signal() => None,
+        () = signals.next() => None,
         actor = death => Some(actor),
     };
     if let Some(actor) = died {
@@ -58,7 +60,7 @@ pub async fn until_stopped(mut services: Vec<Running>) -> ExitCode {
     let in_time = tokio::select! {
         biased;
         stopped = stopped => stopped.into_iter().all(|in_time| in_time),
-        () = signal() => false,
+        () = signals.next() => false,
     };
     match (died, in_time) {
         (Some(_), _) => ExitCode::from(70),
@@ -67,16 +69,49 @@ pub async fn until_stopped(mut services: Vec<Running>) -> ExitCode {
     }
 }
 
-/// SIGINT (Ctrl-C) or SIGTERM.
-async fn signal() {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    match terminate {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+/// SIGINT (Ctrl-C) and SIGTERM. They are noticed as soon as this is made: made first, a service that
+/// is told to stop while it starts ends as it does later.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// From now on the signals do not end the process by themselves.
+    #[expect(clippy::new_without_default, reason = "it changes the process")]
+    pub fn new() -> StopSignals {
+        let listen = |kind| signal(kind).expect("a Tokio runtime runs, and both signals can be caught");
+        StopSignals {
+            interrupt: listen(SignalKind::interrupt()),
+            terminate: listen(SignalKind::terminate()),
         }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::{self, Command},
+        time::Duration,
+    };
+
+    use super::StopSignals;
+
+    #[actix::test]
+    async fn a_signal_that_comes_while_a_service_starts_stops_it_afterwards() {
+        let mut signals = StopSignals::new();
+        let me = process::id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &me]).status();
+        assert!(sent.expect("kill runs").success());
+        let next = tokio::time::timeout(Duration::from_secs(10), signals.next());
+        next.await.expect("the signal was noticed");
     }
 }

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{fail, refuse, until_stopped};
+use super::{StopSignals, fail, refuse, until_stopped};
 use crate::{
     document_store::mongo::{MongoSettings, MongoStore},
     environment::Environment,
@@ -67,6 +67,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     logging::start(settings.log_format, log::LevelFilter::Info);
     logging::this_thread_serves(S::NAME);
     actix::System::new().block_on(async move {
+        let signals = StopSignals::new();
         let ports = match real_ports(&engines, &settings.database, S::NAME).await {
             Ok(ports) => ports,
             Err(error) => return fail(&error),
@@ -74,7 +75,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
         match start::<S>(&settings, &own, ports, Environment::real()).await {
             Ok(running) => {
                 announce(S::NAME, version, &settings, &running, &engines);
-                until_stopped(vec![running]).await
+                until_stopped(vec![running], signals).await
             }
             Err(error) => fail(&error),
         }
