@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &StackSettings) -> ExitCode {
-    let signals = StopSignals::new();
+    let signals = StopSignals::listen();
     match start_system(settings).await {
         Ok(system) => {
             print!("{}", system.welcome());
@@ -61,7 +61,7 @@ fn parked_at_each(parked: &Parked, settings: &StackSettings) -> ExitCode {
 }
 
 async fn play(settings: &StackSettings) -> ExitCode {
-    let mut signals = StopSignals::new();
+    let mut signals = StopSignals::listen();
     let system = match start_system(settings).await {
         Ok(system) => system,
         Err(error) => return fail(&format!("{error:#}")),

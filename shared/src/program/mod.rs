@@ -34,8 +34,8 @@ pub fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs services until a signal or the death of an actor that one of them cannot do without,
-/// then stops them. A second signal ends the process at once.
+/// Runs services until a signal comes or an actor dies that a service cannot do without, and then
+/// stops them. A second signal ends the process at once.
 pub async fn until_stopped(mut services: Vec<Running>, mut signals: StopSignals) -> ExitCode {
     let death = async {
         let deaths = services.iter_mut().map(|service| Box::pin(service.death()));
@@ -69,17 +69,16 @@ pub async fn until_stopped(mut services: Vec<Running>, mut signals: StopSignals)
     }
 }
 
-/// SIGINT (Ctrl-C) and SIGTERM. They are noticed as soon as this is made: made first, a service that
-/// is told to stop while it starts ends as it does later.
+/// SIGINT (Ctrl-C) and SIGTERM. Listen before a service starts: a signal that comes during the start
+/// then stops the service in order, as soon as it runs.
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    /// From now on the signals do not end the process by themselves.
-    #[expect(clippy::new_without_default, reason = "it changes the process")]
-    pub fn new() -> StopSignals {
+    /// From now on, a signal is kept for [`StopSignals::next`] and does not end the process by default.
+    pub fn listen() -> StopSignals {
         let listen = |kind| signal(kind).expect("a Tokio runtime runs, and both signals can be caught");
         StopSignals {
             interrupt: listen(SignalKind::interrupt()),
@@ -107,7 +106,7 @@ mod tests {
 
     #[actix::test]
     async fn a_signal_that_comes_while_a_service_starts_stops_it_afterwards() {
-        let mut signals = StopSignals::new();
+        let mut signals = StopSignals::listen();
         let me = process::id().to_string();
         let sent = Command::new("kill").args(["-TERM", &me]).status();
         assert!(sent.expect("kill runs").success());

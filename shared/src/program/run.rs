@@ -67,7 +67,7 @@ pub fn run<S: Service>(version: &'static str) -> ExitCode {
     logging::start(settings.log_format, log::LevelFilter::Info);
     logging::this_thread_serves(S::NAME);
     actix::System::new().block_on(async move {
-        let signals = StopSignals::new();
+        let signals = StopSignals::listen();
         let ports = match real_ports(&engines, &settings.database, S::NAME).await {
             Ok(ports) => ports,
             Err(error) => return fail(&error),

@@ -121,7 +121,7 @@ impl Credit {
             }
         }
         self.add_limits(log);
-        in_order(&mut self.steps);
+        sort(&mut self.steps);
         for steps in self.steps.chunk_by(|a, b| a.customer == b.customer) {
             let row = self.customers.get(&steps[0].customer);
             i11_replaying_gives_the_same_decisions(row, steps, skew, found);
@@ -166,8 +166,8 @@ impl Credit {
     }
 }
 
-/// By customer and time; in the same millisecond what gives credit comes first.
-fn in_order(steps: &mut [Step]) {
+/// Sorts by customer and time. Within a millisecond, steps that give credit come first.
+fn sort(steps: &mut [Step]) {
     steps.sort_by_key(|step| (step.customer, step.at, step.what));
 }
 
@@ -297,8 +297,8 @@ impl Replay {
         self.limit.and_then(|limit| limit.checked_sub(self.reserved))
     }
 
-    /// The limits that may have been in force at the first of these steps, which are still to come:
-    /// within the same millisecond, and between clocks, limits may have come in any order.
+    /// The limits that may have been in force when the first of these steps was decided. The steps are
+    /// those that are not replayed yet. Limits that were set within `skew` may have come in any order.
     fn limits<'a>(&'a self, to_come: &'a [Step], skew: Duration) -> impl Iterator<Item = Option<Money>> + 'a {
         let at = to_come[0].at;
         let before = self.past.iter().rposition(|(since, ..)| at.since(*since) > skew);
@@ -362,7 +362,7 @@ mod tests {
     /// Long after the customer was created.
     const LATER: i64 = 100_000;
 
-    /// Differences that the replay of these steps finds: what, when, how much.
+    /// The number of differences that the replay finds in these steps: kind, time in ms, amount.
     fn replayed(steps: &[(What, i64, i64)]) -> u64 {
         let step = |(number, &(what, at, units)): (usize, &(What, i64, i64))| Step {
             customer: Uuid::nil(),
@@ -372,7 +372,7 @@ mod tests {
             order: Uuid::from_u128(number as u128),
         };
         let mut steps: Vec<_> = steps.iter().enumerate().map(step).collect();
-        in_order(&mut steps);
+        sort(&mut steps);
         let mut found = Differences::default();
         i11_replaying_gives_the_same_decisions(None, &steps, Duration::ZERO, &mut found);
         found.total()
@@ -383,7 +383,8 @@ mod tests {
         let with = |more: &[_]| replayed(&[&[(What::Limit(0), 0, 100)], more].concat());
         assert_eq!(with(&[(REFUSED, LATER, 101)]), 0);
         assert_eq!(with(&[(REFUSED, LATER, 100)]), 1);
-        // Decided together, in this order: what is left is too little, and a limit comes too late.
+        // All three have the same time. The refusal is right if 41 is more than the 40 that the reservation
+        // leaves: the limit may have been raised after it.
         let reserved = (What::Reserve, LATER, 60);
         let raised = (What::Limit(1), LATER, 1000);
         assert_eq!(with(&[reserved, (REFUSED, LATER, 41), raised]), 0);

@@ -357,7 +357,8 @@ impl<'a> Worker<'a> {
             let url = world.url(service, &mut self.random);
             match ask(self, url) {
                 Ok((503, _)) => count(&world.counts.unavailable),
-                // The service was frozen between accepting the connection and reading the request.
+                // The service was frozen after it accepted the connection. It did not read the request, so
+                // the client may send it again.
                 Ok((408, _)) => count(&world.counts.timeouts),
                 Ok(answer) => return Some(answer),
                 Err(ureq::Error::Timeout(_)) => count(&world.counts.timeouts),

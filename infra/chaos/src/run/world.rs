@@ -70,7 +70,7 @@ pub struct Counts {
     pub repeated: AtomicU64,
     /// No connection, or a broken one.
     pub broken: AtomicU64,
-    /// No answer in time.
+    /// No answer in time, or a 408.
     pub timeouts: AtomicU64,
     /// 503.
     pub unavailable: AtomicU64,
